@@ -1,0 +1,106 @@
+"""What watches a run: sample completions, the exported policy, predictions on disk."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from grpo_lightning.generation import Rollout
+from grpo_lightning.module import GRPOModule, Trained
+from grpo_lightning.policy import export
+from grpo_lightning.types import Scores
+
+
+class SampleLog(Callback):
+    """Writes one group of completions to TensorBoard as text: each reward, the advantage and the stop reason.
+
+    Args:
+        every_n_rollouts: How often.
+        completions: How many of the group.
+    """
+
+    def __init__(self, every_n_rollouts: int = 10, completions: int = 4) -> None:
+        if every_n_rollouts < 1:
+            raise ValueError(f"SampleLog.every_n_rollouts: {every_n_rollouts} is refused; it must be at least 1")
+        self.every_n_rollouts, self.completions = every_n_rollouts, completions
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        module = cast(GRPOModule, pl_module)
+        if trainer.is_global_zero and module.last is not None and module.iteration % self.every_n_rollouts == 0:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    text = group_as_markdown(module.last, self.completions)
+                    logger.experiment.add_text("samples", text, trainer.global_step)
+
+
+def group_as_markdown(trained: Trained, completions: int) -> str:
+    """The first prompt's group as a Markdown table."""
+    group, names = trained.rollout.groups[0], trained.scores.names
+    lines = [
+        f"**{_cell(group.prompt.text)}** (answer {_cell(str(group.prompt.answer))})",
+        "",
+        "| completion | " + " | ".join(names) + " | advantage | stop |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    for j, completion in enumerate(group.completions[:completions]):
+        rewards = " | ".join(f"{value:g}" for value in trained.scores.rewards[0, j])
+        advantage = trained.advantages[0, j]
+        lines.append(f"| `{_cell(completion.text)}` | {rewards} | {advantage:+.2f} | {completion.stop_reason} |")
+    return "\n".join(lines)
+
+
+class ExportPolicy(Callback):
+    """Writes the trained policy as a Hugging Face folder when training ends.
+
+    Args:
+        folder: Where; null: `policy` in the run's folder.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = cast(GRPOModule, pl_module)
+        export(module.model, module.vocabulary, Path(self.folder or Path(trainer.default_root_dir) / "policy"))
+
+
+class WritePredictions(Callback):
+    """`predict` writes each completion with its scores as a line of `predictions.jsonl` in the run's folder."""
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: tuple[Rollout, Scores],
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        rollout, scores = outputs
+        path = Path(trainer.default_root_dir) / f"predictions{'' if trainer.is_global_zero else trainer.global_rank}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if batch_idx == 0 else "a", encoding="utf-8") as file:
+            for group, rewards in zip(rollout.groups, scores.rewards, strict=True):
+                for completion, row in zip(group.completions, rewards, strict=True):
+                    line = {
+                        "prompt": group.prompt.text,
+                        "completion": completion.text,
+                        "answer": group.prompt.answer,
+                        "stop_reason": completion.stop_reason,
+                        "rewards": {
+                            name: None if np.isnan(value) else float(value)
+                            for name, value in zip(scores.names, row, strict=True)
+                        },
+                    }
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'").replace("\n", "⏎").replace("<", "&lt;")

@@ -1,0 +1,90 @@
+"""Checkpoints between rollouts, and leaving in order when a signal asks for it.
+
+A training step makes several optimizer steps, and only between training steps is there no rollout to lose: resuming
+from there needs no more than weights, optimizer, schedule and the loop's counters.
+"""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class BoundaryCheckpoint(ModelCheckpoint):
+    """`ModelCheckpoint` that knows that one training step makes several optimizer steps.
+
+    Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, and honours
+    `train_time_interval`; with manual optimisation Lightning's own skips the first and ignores the second.
+    """
+
+    _crossed = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._crossed = self._multiple(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        crossed = self._multiple(trainer)
+        due = crossed > self._crossed
+        self._crossed = crossed
+        if self._train_time_interval is not None:
+            elapsed = time.monotonic() - (self._last_time_checked or 0.0)
+            late = trainer.strategy.broadcast(elapsed >= self._train_time_interval.total_seconds())
+            due = due or late
+        if due and not self._should_skip_saving_checkpoint(trainer):
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Saves now, as the best if it is, and as last."""
+        self._last_time_checked = time.monotonic()
+        metrics = self._monitor_candidates(trainer)
+        if self.monitor is not None and self.monitor not in metrics:
+            self._save_last_checkpoint(trainer, metrics)
+            return
+        self._save_topk_checkpoint(trainer, metrics)
+        self._save_last_checkpoint(trainer, metrics)
+
+    def _multiple(self, trainer: Trainer) -> int:
+        return trainer.global_step // self._every_n_train_steps if self._every_n_train_steps > 0 else 0
+
+
+class Interruption(Callback):
+    """Ctrl-C and SIGTERM end the run after the rollout at hand, with a checkpoint; the same signal again ends it at once.
+
+    `received` is the signal's number afterwards, None if none came.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, BoundaryCheckpoint) and callback.dirpath is not None:
+                    trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
+                    rank_zero_info(f"stopped by a signal; go on with --ckpt_path {callback.dirpath}/last.ckpt")
+            trainer.should_stop = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        rank_zero_info(f"received {signal.Signals(number).name}: finishing this step, then saving; once more to leave now")

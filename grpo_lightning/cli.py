@@ -1,0 +1,149 @@
+"""The command line: LightningCLI with a folder per run, rewards found beside the configs, and errors of one line."""
+
+import logging
+import os
+import re
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from grpo_lightning import __version__
+from grpo_lightning.callbacks import WritePredictions
+from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
+from grpo_lightning.module import GRPOModule
+from grpo_lightning.prompts import PromptDataModule
+
+TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
+
+
+class GRPOTrainer(Trainer):
+    """Lightning's Trainer with one more command."""
+
+    def export(self, model: LightningModule, datamodule: PromptDataModule, folder: str, ckpt_path: str) -> None:
+        """Writes the policy of a checkpoint as a Hugging Face folder.
+
+        Args:
+            model: The module whose settings name the policy.
+            datamodule: Not used; the configs of a run have it.
+            folder: Where to write.
+            ckpt_path: A checkpoint file, or `last` for the run's latest.
+        """
+        assert isinstance(model, GRPOModule)
+        model.export(Path(ckpt_path), Path(folder))
+        print(f"policy of {ckpt_path} written to {folder}")
+
+
+class GRPOCommandLine(LightningCLI):
+    """fit, validate, test, predict and export over one kind of module and data; `--help` of each explains every key."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run", type=str, default="run", help="Name of the run; its folder is RUNS/NAME.")
+        parser.add_argument("--runs", type=str, default="runs", help="The folder that holds the runs' folders.")
+        parser.add_lightning_class_args(BoundaryCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.every_n_train_steps": 10,
+                "checkpoint.save_last": True,
+                "checkpoint.save_top_k": 1,
+                "checkpoint.filename": "{step}",
+                "checkpoint.enable_version_counter": False,
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.log_every_n_steps": 1,
+                "trainer.max_epochs": 1,
+            }
+        )
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        parser.link_arguments("model.policy.pretrained", "data.tokenizer")
+
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's: that would let the checkpoint's settings override those on the command line."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return LightningCLI.subcommands() | {"export": {"model", "datamodule"}}
+
+    def before_instantiate_classes(self) -> None:
+        """Decides the run's folder, and points the checkpoint, logger and trainer at it."""
+        config = self.config[self.subcommand]
+        folder = run_folder(Path(config.runs), config.run, fresh=self.subcommand == "fit" and config.ckpt_path is None)
+        if config.get("ckpt_path") == "last":
+            config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
+        config.trainer.default_root_dir = str(folder)
+        if config.checkpoint.dirpath is None:
+            config.checkpoint.dirpath = str(folder / "checkpoints")
+        if config.trainer.logger in (None, True):
+            log = {"save_dir": str(folder), "name": "", "version": "", "default_hp_metric": False}
+            config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**log))
+
+
+def run_folder(runs: Path, name: str, *, fresh: bool) -> Path:
+    """RUNS/NAME for the first run of that name, then RUNS/NAME-2, ...; unless `fresh`, the latest there is."""
+    numbered = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    found = [numbered.fullmatch(path.name) for path in runs.iterdir()] if runs.is_dir() else []
+    latest = max((int(match[1] or 1) for match in found if match), default=0)
+    number = latest + 1 if fresh else max(latest, 1)
+    return runs / (name if number == 1 else f"{name}-{number}")
+
+
+def last_checkpoint(folder: Path, *, required: bool) -> str | None:
+    """The run's `last.ckpt`. A fit that was ended before its first one starts anew; other commands refuse."""
+    path = folder / "checkpoints" / "last.ckpt"
+    if path.is_file():
+        return str(path)
+    if required:
+        raise ValueError(f"ckpt_path: there is no {path}; run fit first, or name a checkpoint file")
+    logging.getLogger(__name__).warning("ckpt_path: there is no %s yet; training starts from the beginning", path)
+    return None
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool):
+        raise ValueError(f"seed_everything: {value} is not a number; give one, so that the run can be repeated")
+    return value
+
+
+def main(args: ArgsType = None) -> None:
+    """Entry point of `grpo-lightning` and `python -m grpo_lightning`. Errors in settings or data: one line, exit code 2."""
+    sys.path.insert(0, os.getcwd())
+    quieten()
+    interruption = Interruption()
+    try:
+        GRPOCommandLine(
+            GRPOModule,
+            PromptDataModule,
+            args=args,
+            trainer_class=GRPOTrainer,
+            trainer_defaults={"callbacks": [interruption, WritePredictions()]},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveConfigCallback,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"version": f"grpo-lightning {__version__}", "exit_on_error": False},
+        )
+    except (ArgumentError, ValueError, MisconfigurationException) as error:
+        logging.getLogger(__name__).debug("refused", exc_info=error)
+        sys.exit(f"grpo-lightning: {one_line(error)}")
+    if interruption.received is not None:
+        sys.exit(128 + interruption.received)
+
+
+def one_line(error: Exception) -> str:
+    """The error's text on one line."""
+    return " ".join(str(error).split())
+
+
+def quieten() -> None:
+    """Silences what libraries say at every start and nobody can act on."""
+    warnings.filterwarnings("ignore", module="jsonargparse")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)

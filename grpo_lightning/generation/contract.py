@@ -1,0 +1,82 @@
+"""What every generation engine promises."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grpo_lightning.types import Group, Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How completions are drawn."""
+
+    max_tokens: int = 256
+    """Longest completion, in tokens."""
+    temperature: float = 1.0
+    """Divides the logits, in sampling and in the loss alike; 0 takes the most likely token."""
+    top_k: int = 0
+    """Sample from the k most likely tokens only; 0: from all."""
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens that holds this probability; 1: from all."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the most likely one."""
+    repetition_penalty: float = 1.0
+    """Divides (or, if negative, multiplies) the logits of tokens that the prompt or completion holds already."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion; they stay in its text."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end a completion, besides the model's own end tokens."""
+    max_rows: int = 1024
+    """Completions generated at once; more wait for the next round."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "max_tokens": (self.max_tokens >= 1, "at least 1"),
+            "temperature": (0 <= self.temperature < float("inf"), "0 (greedy) or a positive number"),
+            "top_k": (self.top_k >= 0, "0 (off) or a positive number"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "min_p": (0 <= self.min_p < 1, "at least 0 and below 1"),
+            "repetition_penalty": (0 < self.repetition_penalty < float("inf"), "a positive number, 1 for none"),
+            "stop": (all(self.stop), "strings that are not empty"),
+            "max_rows": (self.max_rows >= 1, "at least 1"),
+        }
+        for name, (holds, right) in checks.items():
+            if not holds:
+                raise ValueError(f"sampling.{name}: {getattr(self, name)} is refused; it must be {right}")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether tokens are drawn from another distribution than softmax(logits / temperature)."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.repetition_penalty != 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The groups of a batch of prompts, in the prompts' order, and what they cost."""
+
+    groups: tuple[Group, ...]
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens, stop tokens included."""
+        return sum(len(completion.token_ids) for group in self.groups for completion in group.completions)
+
+
+class Generator(Protocol):
+    """An engine that completes prompts with the policy's current weights."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, group_size: int, sampling: SamplingConfig, seed: int, prefix: str = ""
+    ) -> Rollout:
+        """`group_size` completions of each prompt.
+
+        Sample j of a prompt depends on (seed, prompt.uid, j) and the weights only, so the same completions come out in
+        whatever company a prompt is generated (to within rounding of the logits). `sampler_logprobs` are those of
+        softmax(logits / temperature), the distribution that the loss uses, also where the sampler truncates it; for
+        greedy completions those of softmax(logits). `prefix` is forced on every completion: it stands at the start of
+        its text, but not among its tokens.
+        """
+        ...

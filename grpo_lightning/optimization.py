@@ -1,0 +1,73 @@
+"""AdamW with decay groups and the learning-rate schedule, from config."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule. One step is one optimizer step, of which a rollout has num_iterations x minibatches."""
+
+    lr: float = 1e-6
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's decay rates. Its steps do not shrink as groups go quiet, so keep the second at 0.99 or above."""
+    eps: float = 1e-8
+    """Adam's denominator offset."""
+    weight_decay: float = 0.0
+    """Decoupled decay of matrices and embeddings; vectors (norms, biases) are never decayed."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """From the peak to `final_lr` of it at the run's last step."""
+    warmup_steps: int = 0
+    """Optimizer steps of linear rise from lr / warmup_steps."""
+    final_lr: float = 0.0
+    """Where the schedule ends, as a share of the peak."""
+    max_grad_norm: float = 1.0
+    """Gradients of a larger norm are scaled down to it; `.inf` for none."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "lr": (0 < self.lr < math.inf, "a positive number"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or positive"),
+            "betas": (all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)"),
+            "warmup_steps": (self.warmup_steps >= 0, "0 or positive"),
+            "final_lr": (0 <= self.final_lr <= 1, "a share between 0 and 1"),
+            "max_grad_norm": (self.max_grad_norm > 0, "positive, .inf for no clipping"),
+        }
+        for name, (holds, right) in checks.items():
+            if not holds:
+                raise ValueError(f"optimizer.{name}: {getattr(self, name)} is refused; it must be {right}")
+
+
+def adamw(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters: matrices with decay, vectors without."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    kept = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(kept, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+def lr_factor(config: OptimizerConfig, total_steps: int | None) -> Callable[[int], float]:
+    """step -> share of the peak learning rate. Steps count from 0; the last one, total_steps - 1, gets `final_lr`."""
+    if config.schedule != "constant" and total_steps is None:
+        raise ValueError(f"optimizer.schedule: {config.schedule!r} needs an end; set trainer.max_steps or max_epochs")
+
+    def factor(step: int) -> float:
+        if step < config.warmup_steps:
+            return (step + 1) / config.warmup_steps
+        if config.schedule == "constant" or total_steps is None:
+            return 1.0
+        span = max(1, total_steps - 1 - config.warmup_steps)
+        progress = min(1.0, (step - config.warmup_steps) / span)
+        shape = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+        return config.final_lr + (1 - config.final_lr) * shape
+
+    return factor

@@ -1,0 +1,176 @@
+"""Load or build the policy, its tokenizer and its frozen reference; write it back in the Hugging Face format.
+
+Differs from a bare `from_pretrained` in three ways: dropout is off for good (a log-prob must not depend on a coin), the
+output head is checked to be one this project can compute in chunks, and errors say what to do.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from grpo_lightning.seeding import seeded
+
+EMBEDDED = "embedded:"
+"""Prefix of the tiny policies that live in this package, as in `embedded:arithmetic`."""
+
+HEAD_TOLERANCE = 1e-2
+"""Relative difference allowed between a model's own logits and `project`'s: rounding in bfloat16, nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Which model is trained."""
+
+    pretrained: str
+    """Hub name, local folder, or `embedded:arithmetic` / `embedded:programs` for the tiny ones in this package."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights. For mixed precision keep float32 and set `trainer.precision`."""
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    """The attention implementation."""
+    random_weights: bool = False
+    """Take only the shape and the tokenizer from `pretrained`; draw the weights from the run's seed."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off: such a model is refused."""
+    gradient_checkpointing: bool = False
+    """Recompute each layer in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """`torch.compile` the policy's layers."""
+
+
+def resolve(pretrained: str) -> str:
+    """`embedded:NAME` -> its folder in this package; anything else is returned as it is."""
+    if not pretrained.startswith(EMBEDDED):
+        return pretrained
+    root = Path(__file__).parent / "embedded"
+    folder = root / pretrained.removeprefix(EMBEDDED)
+    if not folder.is_dir():
+        known = ", ".join(sorted(EMBEDDED + path.name for path in root.iterdir() if path.is_dir()))
+        raise ValueError(f"policy.pretrained: {pretrained!r} does not exist; known: {known}")
+    return str(folder)
+
+
+def load_tokenizer(
+    pretrained: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub name, a local folder or an embedded policy; pads with its end token if it has no other."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            resolve(pretrained), revision=revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(_not_loaded("tokenizer", pretrained, error)) from error
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"policy.pretrained: the tokenizer of {pretrained!r} has no end-of-sequence token; set one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(config: PolicyConfig, *, seed: int) -> PreTrainedModel:
+    """The policy on the CPU, without dropout, ready to train."""
+    path, dtype = resolve(config.pretrained), getattr(torch, config.dtype)
+    try:
+        if config.random_weights:
+            shape = AutoConfig.from_pretrained(
+                path, revision=config.revision, trust_remote_code=config.trust_remote_code
+            )
+            with seeded("weights", seed):
+                policy = AutoModelForCausalLM.from_config(
+                    shape,
+                    dtype=dtype,
+                    attn_implementation=config.attention,
+                    trust_remote_code=config.trust_remote_code,
+                )
+        else:
+            policy = AutoModelForCausalLM.from_pretrained(
+                path,
+                revision=config.revision,
+                dtype=dtype,
+                attn_implementation=config.attention,
+                trust_remote_code=config.trust_remote_code,
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise ValueError(_not_loaded("model", config.pretrained, error)) from error
+    disable_dropout(policy)
+    check_head(policy, config.pretrained)
+    if config.gradient_checkpointing:
+        policy.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.compile:
+        for layer in _layers(policy):
+            layer.compile()
+    return policy.train()
+
+
+def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
+    """The reference: this policy's weights as they are now, without gradients."""
+    return copy.deepcopy(policy).eval().requires_grad_(False)
+
+
+def disable_dropout(policy: PreTrainedModel) -> None:
+    """Sets every dropout rate to zero, in the modules and in the attributes that attention layers read.
+
+    Turning off training mode would do the same but also gradient checkpointing, which transformers ties to it.
+    """
+    for module in policy.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
+
+
+def project(policy: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+    """Final hidden states -> logits, in float32 or better: the head, with the scalings some families put behind it."""
+    logits = policy.get_output_embeddings()(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    config = policy.config.get_text_config(decoder=True)
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = cap * torch.tanh(logits / cap)
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (factor := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * factor
+    return logits
+
+
+@torch.no_grad()
+def check_head(policy: PreTrainedModel, name: str) -> None:
+    """Refuses a model whose logits are not `project` of its final hidden states."""
+    vocabulary = policy.config.get_text_config(decoder=True).vocab_size
+    ids = (torch.arange(8) % vocabulary)[None]
+    hidden = policy.base_model(input_ids=ids, use_cache=False)[0]
+    own, ours = policy(input_ids=ids, use_cache=False).logits[0].float(), project(policy, hidden[0])
+    difference = (own - ours).abs().max() / own.abs().max().clamp(min=1e-6)
+    if not difference <= HEAD_TOLERANCE:
+        raise ValueError(
+            f"policy.pretrained: {name!r} transforms its logits in a way this project does not know (relative "
+            f"difference {float(difference):.2g}); extend grpo_lightning.policy.project"
+        )
+
+
+def export(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes safetensors, config, generation config and tokenizer, as `from_pretrained` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _layers(policy: PreTrainedModel) -> list[nn.Module]:
+    names = set(policy._no_split_modules or ())
+    return [module for module in policy.modules() if type(module).__name__ in names] or [policy.base_model]
+
+
+def _not_loaded(what: str, pretrained: str, error: Exception) -> str:
+    cause = " ".join(str(error).split())[:300]
+    return (
+        f"policy.pretrained: no {what} could be loaded from {pretrained!r} (a hub name, or a folder with config.json, "
+        f"model.safetensors and tokenizer.json): {cause}"
+    )

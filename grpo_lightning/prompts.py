@@ -1,0 +1,279 @@
+"""Rows -> chat-templated prompts -> batches: splits that share no prompt, and an order that resumes exactly.
+
+Holds no position and no generator state: batch k of training is a pure function of (rows, batch size, k, seed), and k
+is the trainer's own count of finished batches. There are no `torch` data loaders here, because a batch is a list of
+`Prompt`s, made once in `setup`.
+"""
+
+from collections.abc import Iterator
+from itertools import compress
+
+import numpy as np
+from jinja2 import TemplateError
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import PreTrainedTokenizerBase
+
+from grpo_lightning.policy import load_tokenizer
+from grpo_lightning.rows import SPLITS, Columns, Example, read_examples, share_out
+from grpo_lightning.seeding import seed_of
+from grpo_lightning.sources import Source, Split
+from grpo_lightning.types import Prompt
+
+UID_STRIDE = 10**9
+"""Uids of validation start here and those of test at twice this, so that no two splits share a random stream."""
+
+SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("test",),
+    None: SPLITS,
+}
+
+
+class PromptDataModule(LightningDataModule):
+    """Prompts for training, validation, test and prediction (which answers the test split).
+
+    After `setup`, `prompts` holds each split's prompts; `dropped` counts those left out as too long and `shared` those
+    left out because they also stand in a split further from training. Without a trainer it acts as the only rank, at
+    the first batch.
+
+    Args:
+        source: Where rows come from: `Generated` or `Dataset`.
+        tokenizer: Hub name, local folder or `embedded:NAME`; the CLI takes the policy's.
+        columns: Which column means what.
+        system_prompt: Put before each prompt as a system message, unless its messages have one.
+        chat_template: Wrap the prompt in the tokenizer's chat template; false: the bare text is the prompt.
+        prompts_per_step: Prompts of a training step, over all devices.
+        max_prompt_tokens: Longer prompts are left out and counted, never cut.
+        seed: Of the training order.
+        validation_batch: Prompts of a validation, test or prediction batch, over all devices; batches are evened out.
+        revision: Branch, tag or commit of the tokenizer on the hub.
+        trust_remote_code: Run Python code that comes with the tokenizer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tokenizer: str,
+        columns: Columns = Columns(),
+        system_prompt: str | None = None,
+        chat_template: bool = True,
+        prompts_per_step: int = 32,
+        max_prompt_tokens: int = 512,
+        seed: int = 0,
+        validation_batch: int = 256,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = {
+            "prompts_per_step": prompts_per_step,
+            "max_prompt_tokens": max_prompt_tokens,
+            "validation_batch": validation_batch,
+        }
+        for key, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"data.{key}: {size} is too few; use at least 1")
+        if system_prompt is not None and not chat_template:
+            raise ValueError("data.system_prompt: needs data.chat_template; without it, put the text into the prompts")
+        self.source, self.columns, self.system_prompt = source, columns, system_prompt
+        self.tokenizer, self.revision, self.trust_remote_code = tokenizer, revision, trust_remote_code
+        self.chat_template, self.max_prompt_tokens, self.seed = chat_template, max_prompt_tokens, seed
+        self.prompts_per_step, self.validation_batch = prompts_per_step, validation_batch
+        self.prompts: dict[Split, list[Prompt]] = {}
+        self.dropped: dict[Split, int] = {}
+        self.shared: dict[Split, int] = {}
+
+    @property
+    def world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def position(self) -> int:
+        """Number of training batches finished, over all epochs and resumed runs."""
+        if not self.trainer:
+            return 0
+        finished: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return finished
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads, shares out, templates and tokenizes what `stage` needs and an earlier call has not made yet."""
+        wanted = SPLITS_OF_STAGE[stage]
+        if missing := [split for split in wanted if split not in self.prompts]:
+            tokenizer = load_tokenizer(self.tokenizer, revision=self.revision, trust_remote_code=self.trust_remote_code)
+            if self.chat_template and tokenizer.chat_template is None:
+                raise ValueError(
+                    f"data.chat_template: the tokenizer of {self.tokenizer!r} has none; take an instruction-tuned "
+                    "policy, or set data.chat_template to false to train on the bare text"
+                )
+            examples, self.shared = share_out(read_examples(self.source, self.columns))
+            for split in missing:
+                self.prompts[split] = self._tokenize(split, examples[split], tokenizer)
+        if "train" in wanted:
+            self._check_train()
+        for split in wanted:
+            self._check_held_out(split, required=stage not in ("fit", None))
+
+    def train_dataloader(self) -> "TrainBatches":
+        return TrainBatches(self)
+
+    def val_dataloader(self) -> "HeldOutBatches":
+        return HeldOutBatches(self, "validation")
+
+    def test_dataloader(self) -> "HeldOutBatches":
+        return HeldOutBatches(self, "test")
+
+    def predict_dataloader(self) -> "HeldOutBatches":
+        return HeldOutBatches(self, "test")
+
+    def transfer_batch_to_device(self, batch: list[Prompt], device: object, dataloader_idx: int) -> list[Prompt]:
+        """Prompts are plain Python: Lightning must not look into them for tensors."""
+        return batch
+
+    def _tokenize(self, split: Split, examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
+        """The split's prompts without those too long, which are counted in `dropped`."""
+        rendered = [self._render(example, tokenizer) for example in examples]
+        # A chat template writes the special tokens itself.
+        ids = tokenizer(rendered, add_special_tokens=not self.chat_template)["input_ids"] if rendered else []
+        fits = [len(token_ids) <= self.max_prompt_tokens for token_ids in ids]
+        kept = list(compress(zip(examples, ids, strict=True), fits))
+        self.dropped[split] = len(examples) - len(kept)
+        if self.dropped[split]:
+            rank_zero_warn(
+                f"data: {self.dropped[split]} of {len(examples)} {split} prompts left out, longer than "
+                f"data.max_prompt_tokens = {self.max_prompt_tokens}"
+            )
+        return [
+            Prompt(
+                uid=UID_STRIDE * SPLITS.index(split) + example.position,
+                text=example.text,
+                token_ids=tuple(token_ids),
+                answer=example.answer,
+                row=example.row,
+                rewards=example.rewards,
+            )
+            for example, token_ids in kept
+        ]
+
+    def _render(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> str:
+        messages = list(example.messages)
+        if not self.chat_template:
+            if len(messages) > 1:
+                raise ValueError(f"{example.where}: several messages need data.chat_template; or give text")
+            return example.text
+        if self.system_prompt is not None and all(message["role"] != "system" for message in messages):
+            messages = [{"role": "system", "content": self.system_prompt}, *messages]
+        try:
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise ValueError(
+                f"{example.where}: the chat template of {self.tokenizer!r} refuses its messages ({error})"
+            ) from error
+
+    def _check_train(self) -> None:
+        rows, batch = len(self.prompts["train"]), self.prompts_per_step
+        if rows < batch:
+            left_out = self.dropped["train"] + self.shared["train"]
+            raise ValueError(
+                f"data.prompts_per_step: {batch} is more than the {rows} train prompts of {self.source} ({left_out} "
+                f"were left out as too long or held out); use at most {rows}, or more data"
+            )
+        if batch % self.world_size:
+            raise ValueError(
+                f"data.prompts_per_step: {batch} cannot be shared evenly by {self.world_size} devices; use a multiple"
+            )
+
+    def _check_held_out(self, split: Split, *, required: bool) -> None:
+        rows = len(self.prompts[split])
+        if (required or rows) and rows < self.world_size:
+            raise ValueError(
+                f"data: {rows} {split} prompts in {self.source} ({self.dropped[split]} left out as too long) are fewer "
+                f"than the {self.world_size} devices; give at least one for each"
+            )
+
+
+class TrainBatches:
+    """The share of this rank in one epoch, from where the trainer stands.
+
+    Sized, so that Lightning does not fetch ahead of training; lazy, so that the position is read after a checkpoint has
+    restored it. Lightning ends the epoch, also one that was resumed in its middle.
+    """
+
+    def __init__(self, data: PromptDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return -(-len(self.data.prompts["train"]) // self.data.prompts_per_step)
+
+    def __iter__(self) -> Iterator[list[Prompt]]:
+        data, prompts = self.data, self.data.prompts["train"]
+        for k in range(data.position, data.position + len(self)):
+            rows = batch_indices(len(prompts), data.prompts_per_step, k, data.seed)
+            yield [prompts[i] for i in rows[data.rank :: data.world_size]]
+
+    def state_dict(self) -> dict[str, int]:
+        """Empty: its presence tells Lightning that the loader resumes, the trainer's own counters say where."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+class HeldOutBatches:
+    """The share of this rank in a held-out split, in order, each prompt once; all ranks have equally many batches."""
+
+    def __init__(self, data: PromptDataModule, split: Split) -> None:
+        self.data, self.split = data, split
+
+    def __len__(self) -> int:
+        rows = len(self.data.prompts[self.split])
+        # At least one prompt per batch and rank: an empty share would leave the others waiting in a collective.
+        return min(-(-rows // self.data.validation_batch), rows // self.data.world_size)
+
+    def __iter__(self) -> Iterator[list[Prompt]]:
+        share, count = self.data.prompts[self.split][self.data.rank :: self.data.world_size], len(self)
+        for k in range(count):
+            yield share[len(share) * k // count : len(share) * (k + 1) // count]
+
+
+def batch_indices(n: int, batch: int, k: int, seed: int) -> list[int]:
+    """Rows of batch number k: places k·batch .. (k+1)·batch - 1 of an endless stream of permutations of range(n).
+
+    So every batch is full, no row is used a second time before all were used once, an epoch of ceil(n / batch) batches
+    ends with the first rows of the next permutation instead of dropping its tail, and the number k is all there is to
+    save. With n = 5 and batch = 2: [a b] [c d] [e A] [B C] [D E] [..., each letter a row, each case a permutation.
+
+    For n >= batch no batch holds a row twice: samples are seeded by row, so its second group would repeat the first.
+    """
+    start = k * batch
+    epoch, offset = divmod(start, n)
+    rows: list[int] = _permutation(n, batch, epoch, seed)[offset : offset + batch].tolist()
+    if len(rows) < batch:
+        rows += _permutation(n, batch, epoch + 1, seed)[: batch - len(rows)].tolist()
+    return rows
+
+
+def _permutation(n: int, batch: int, epoch: int, seed: int) -> np.ndarray:
+    """Permutation number `epoch` of the stream: seeded, then rearranged so that no batch holds a row twice.
+
+    Of its first `batch` places, those that share a batch with the end of the permutation before go to rows that are not
+    there. If n < 2·batch, that end may be rearranged too: then the walk starts at the last permutation that begins with
+    a batch of its own, at most `batch` permutations ago.
+    """
+    first = max(epoch - 1, 0)
+    while n < 2 * batch and first * n % batch:
+        first -= 1
+    order = np.random.default_rng(seed_of("order", seed, first)).permutation(n)
+    for number in range(first + 1, epoch + 1):
+        taken = order[n - number * n % batch :]
+        order = np.random.default_rng(seed_of("order", seed, number)).permutation(n)
+        head = order[:batch]
+        repeats = np.isin(head, taken)
+        order[:batch] = np.concatenate([head[~repeats], head[repeats]])
+    return order
