@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from grpo_lightning.generation import Rollout
 from grpo_lightning.module import GRPOModule, Trained
-from grpo_lightning.policy import export
+from grpo_lightning.policy import write_policy
 from grpo_lightning.types import Scores
 
 
@@ -68,7 +68,7 @@ class ExportPolicy(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = cast(GRPOModule, pl_module)
-        export(module.model, module.vocabulary, Path(self.folder or Path(trainer.default_root_dir) / "policy"))
+        write_policy(module.model, module.vocabulary, Path(self.folder or Path(trainer.default_root_dir) / "policy"))
 
 
 class WritePredictions(Callback):

@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import transformers
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -61,6 +62,8 @@ class GRPOCommandLine(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
         parser.link_arguments("model.policy.pretrained", "data.tokenizer")
+        parser.link_arguments("model.policy.revision", "data.revision")
+        parser.link_arguments("model.policy.trust_remote_code", "data.trust_remote_code")
 
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's: that would let the checkpoint's settings override those on the command line."""
@@ -144,6 +147,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="jsonargparse")
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers.utils.logging.disable_progress_bar()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

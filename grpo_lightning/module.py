@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from grpo_lightning.losses import Totals
 from grpo_lightning.metrics import Tally, tally_rollout, tally_scores, tally_update
 from grpo_lightning.objective import ObjectiveConfig, objective_loss
 from grpo_lightning.optimization import OptimizerConfig, adamw, lr_factor
-from grpo_lightning.policy import PolicyConfig, frozen_copy, load_policy, load_tokenizer
+from grpo_lightning.policy import PolicyConfig, frozen_copy, load_policy, load_tokenizer, write_policy
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.scoring import RewardSpec, Scorer
 from grpo_lightning.seeding import seed_of
@@ -274,6 +275,19 @@ class GRPOModule(LightningModule):
 
     def teardown(self, stage: str) -> None:
         self.scorer.close()
+
+    def export(self, checkpoint: Path, folder: Path) -> None:
+        """Writes a checkpoint's policy as a Hugging Face folder; needs no trainer."""
+        config = self.policy_config
+        policy = load_policy(config, seed=self.seed)
+        if not checkpoint.is_file():
+            raise ValueError(f"ckpt_path: there is no file {checkpoint}; name a checkpoint, or `last`")
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        policy.load_state_dict({name.removeprefix("policy."): value for name, value in state.items()})
+        tokenizer = load_tokenizer(
+            config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+        write_policy(policy, tokenizer, folder)
 
     # -------------------------------------------------------------------------------------------------------- its parts
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -97,12 +98,12 @@ def load_policy(config: PolicyConfig, *, seed: int) -> PreTrainedModel:
                 attn_implementation=config.attention,
                 trust_remote_code=config.trust_remote_code,
             )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded("model", config.pretrained, error)) from error
     disable_dropout(policy)
     check_head(policy, config.pretrained)
     if config.gradient_checkpointing:
-        policy.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.activation_checkpointing_enable({"use_reentrant": False})
     if config.compile:
         for layer in _layers(policy):
             layer.compile()
@@ -145,7 +146,7 @@ def project(policy: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tens
 def check_head(policy: PreTrainedModel, name: str) -> None:
     """Refuses a model whose logits are not `project` of its final hidden states."""
     vocabulary = policy.config.get_text_config(decoder=True).vocab_size
-    ids = (torch.arange(8) % vocabulary)[None]
+    ids = (vocabulary // 2 + torch.arange(8)).remainder(vocabulary)[None]
     hidden = policy.base_model(input_ids=ids, use_cache=False)[0]
     own, ours = policy(input_ids=ids, use_cache=False).logits[0].float(), project(policy, hidden[0])
     difference = (own - ours).abs().max() / own.abs().max().clamp(min=1e-6)
@@ -156,7 +157,7 @@ def check_head(policy: PreTrainedModel, name: str) -> None:
         )
 
 
-def export(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def write_policy(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes safetensors, config, generation config and tokenizer, as `from_pretrained` reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     policy.save_pretrained(folder)

@@ -199,10 +199,10 @@ class PromptDataModule(LightningDataModule):
 
 
 class TrainBatches:
-    """The share of this rank in one epoch, from where the trainer stands.
+    """The share of this rank in one epoch, from where the trainer stands to the epoch's end.
 
     Sized, so that Lightning does not fetch ahead of training; lazy, so that the position is read after a checkpoint has
-    restored it. Lightning ends the epoch, also one that was resumed in its middle.
+    restored it.
     """
 
     def __init__(self, data: PromptDataModule) -> None:
@@ -213,7 +213,8 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[list[Prompt]]:
         data, prompts = self.data, self.data.prompts["train"]
-        for k in range(data.position, data.position + len(self)):
+        end = (data.position // len(self) + 1) * len(self)
+        for k in range(data.position, end):
             rows = batch_indices(len(prompts), data.prompts_per_step, k, data.seed)
             yield [prompts[i] for i in rows[data.rank :: data.world_size]]
 

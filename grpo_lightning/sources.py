@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from grpo_lightning.tasks import Task, generate
 
@@ -18,6 +18,7 @@ Split = Literal["train", "validation", "test"]
 Row = dict[str, object]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Rows by split. `str()` of a source names it in error messages."""
 

@@ -72,9 +72,16 @@ class RewardStats:
     """What happened while one reward scored one batch."""
 
     seconds: float = 0.0
+    """Spent on its records, summed: with several workers, more than went by."""
     errors: int = 0
-    """Records that the policy `fail` decided, because the reward raised or returned NaN or an infinity."""
+    """Records that the policy `fail` decided, because the reward raised, crashed or returned NaN or an infinity."""
+    crashes: int = 0
+    """Those of the errors that took the worker process with them."""
     timeouts: int = 0
+    """Records that the policy `fail` decided, because the reward took too long."""
+    latency_p50: float = 0.0
+    """Median seconds for one record."""
+    latency_p99: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

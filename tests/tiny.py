@@ -31,7 +31,7 @@ def tiny_policy(family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = to
         "qwen3": lambda: Qwen3Config(**common, **width, head_dim=8, tie_word_embeddings=True),
         "llama": lambda: LlamaConfig(**common, **width, tie_word_embeddings=False),
         "gpt2": lambda: GPT2Config(
-            **common, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.12, resid_pdrop=0.5
+            **common, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.06, resid_pdrop=0.5
         ),
     }[family]()
     with seeded("tiny", family, seed):

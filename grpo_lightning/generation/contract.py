@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from grpo_lightning.types import Group, Prompt
 
@@ -65,6 +65,7 @@ class Rollout:
         return sum(len(completion.token_ids) for group in self.groups for completion in group.completions)
 
 
+@runtime_checkable
 class Generator(Protocol):
     """An engine that completes prompts with the policy's current weights."""
 

@@ -1,0 +1,293 @@
+"""Rewards as configured, and the scorer that applies them to groups.
+
+Keeps the rewards apart: weights are only carried, and `combine.py` adds up. Imports neither torch nor Lightning.
+
+The border to hostile text is here: whatever a reward does to a record ends as a number, NaN for "does not apply", or a
+failure that is counted, logged and scored by the policy `fail`. No NaN or infinity leaves as a score.
+"""
+
+import logging
+import math
+import os
+import pickle
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+
+from grpo_lightning.pool import Outcome, PooledReward, RewardError, WorkerPool
+from grpo_lightning.types import Group, Record, RewardStats, Scores
+from grpo_lightning.workers import Reward, checked, describe, invoke
+
+__all__ = ["Reward", "RewardError", "RewardSpec", "Scorer"]
+
+log = logging.getLogger(__name__)
+
+FailPolicy = Literal["raise", "zero", "skip"]
+
+LOGGED_PER_MINUTE = 5
+"""Failed records that one reward shows per minute: enough to see what is wrong, too few to bury the rest of the log."""
+
+SHOWN_CHARACTERS = 200
+"""A text of a failed record is cut here in messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSpec:
+    """One reward, and what a failure of it means."""
+
+    reward: Reward
+    """A function, or a class with `__call__` and its arguments; sync or async."""
+    weight: float = 1.0
+    """Its share in the sum; 0: shown, never trained on."""
+    name: str | None = None
+    """Shown in logs and used by a row's routing; null: the function's or class's name in snake_case."""
+    fail: FailPolicy = "zero"
+    """Scores a record on which the reward raised, timed out, crashed or gave NaN or an infinity. raise: the run stops;
+    zero: 0.0; skip: as if the reward did not apply."""
+    timeout: float = 10.0
+    """Seconds for one record, after which its worker is killed. Inline, for the one call: this times its records."""
+    inline: bool = False
+    """Call once with the whole batch in a thread of this process, instead of record by record in workers: for reward
+    models on a GPU, and rewards that batch or have their own pool. A call that times out is left alone but cannot be
+    killed: until it ends, the reward's records count as timeouts. Code that keeps the GIL is not timed out at all."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.reward):
+            raise TypeError(f"reward: {self.reward!r} cannot be called; give a function or an object with __call__")
+        if not math.isfinite(self.weight):
+            raise ValueError(f"weight: {self.weight} is refused; it must be a finite number")
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise ValueError(f"timeout: {self.timeout} is refused; it must be a finite number of seconds above 0")
+        if self.fail not in get_args(FailPolicy):
+            raise ValueError(f"fail: {self.fail!r} is refused; it must be one of {', '.join(get_args(FailPolicy))}")
+        if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"name: {self.name!r} is refused; use letters, digits, '_', '-' and '.' only")
+
+
+class Scorer:
+    """Applies all rewards to groups. One thread at a time; processes start at the first batch that needs them."""
+
+    def __init__(self, specs: Sequence[RewardSpec], workers: int | None = None) -> None:
+        """`workers`: processes for the rewards that are not inline; None: one for each core of this process."""
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers: {workers} is refused; it must be at least 1")
+        self.specs = tuple(specs)
+        self.names = _names(self.specs)
+        self.weights = np.array([spec.weight for spec in self.specs], dtype=np.float64)
+        self._limit = workers or len(os.sched_getaffinity(0))
+        self._pooled = {
+            k: PooledReward(name, _pickled(name, spec.reward), spec.timeout)
+            for k, (name, spec) in enumerate(zip(self.names, self.specs, strict=True))
+            if not spec.inline
+        }
+        self._pool: WorkerPool | None = None
+        self._abandoned: dict[int, threading.Thread] = {}
+        self._failures = [_FailureLog(name) for name in self.names]
+
+    def check_routing(self, names: Iterable[str]) -> None:
+        """Refuses names of rewards that this scorer does not have."""
+        unknown = sorted(set(names) - set(self.names))
+        if unknown:
+            raise ValueError(f"rewards: {', '.join(map(repr, unknown))} unknown; there are {', '.join(self.names)}")
+
+    def score(self, groups: Sequence[Group]) -> Scores:
+        """Scores every completion by every reward that its prompt asks for; all groups are of one size.
+
+        NaN stands where a reward does not apply: it returned None, the prompt's routing leaves it out, or it failed
+        under `skip`. Raises RewardError when a reward with `fail: raise` fails or a worker cannot start; ValueError for
+        routing to an unknown reward.
+        """
+        for group in groups:
+            self.check_routing(group.prompt.rewards or ())
+        size = len(groups[0].completions) if groups else 0
+        records = [record for group in groups for record in _records(group)]
+        routes = [group.prompt.rewards for group in groups for _ in group.completions]
+        tallies = [_Tally(rewards=np.full(len(records), np.nan)) for _ in self.specs]
+
+        def settle(k: int, b: int, outcome: Outcome) -> None:
+            tallies[k].rewards[b] = self._value(k, records[b], outcome)
+            tallies[k].add(outcome)
+
+        tasks: list[tuple[int, int]] = []
+        for k, (name, spec) in enumerate(zip(self.names, self.specs, strict=True)):
+            chosen = [b for b, route in enumerate(routes) if route is None or name in route]
+            if not spec.inline:
+                tasks += [(k, b) for b in chosen]
+            elif chosen:
+                for b, outcome in zip(chosen, self._call_inline(k, [records[b] for b in chosen]), strict=True):
+                    settle(k, b, outcome)
+        if tasks:
+            self._pool = self._pool or WorkerPool(self._pooled, self._limit)
+            self._pool.run([(k, records[b]) for k, b in tasks], lambda task, outcome: settle(*tasks[task], outcome))
+        rewards = np.stack([tally.rewards for tally in tallies], axis=-1) if tallies else np.empty((len(records), 0))
+        return Scores(
+            names=self.names,
+            rewards=rewards.reshape(len(groups), size, len(self.specs)),
+            stats=tuple(tally.stats() for tally in tallies),
+        )
+
+    def close(self) -> None:
+        """Leaves no process behind; a later `score` starts new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def __enter__(self) -> "Scorer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _value(self, k: int, record: Record, outcome: Outcome) -> float:
+        """The score of one record; what failed is scored by policy."""
+        if outcome.failure is None:
+            return math.nan if outcome.value is None else outcome.value
+        fail = self.specs[k].fail
+        if fail == "raise":
+            raise RewardError(f"reward {self.names[k]!r}: {outcome.failure}: {outcome.cause}; {_shown(record)}")
+        self._failures[k].warn(record, outcome)
+        return 0.0 if fail == "zero" else math.nan
+
+    def _call_inline(self, k: int, records: list[Record]) -> list[Outcome]:
+        """One call of an inline reward. Thread-local state, such as torch.no_grad, is the reward's own to set."""
+        spec, count = self.specs[k], len(records)
+        earlier = self._abandoned.get(k)
+        if earlier is not None and earlier.is_alive():
+            return [Outcome(None, 0.0, "timeout", "still busy with an earlier batch, which timed out")] * count
+        limit = spec.timeout * count
+        answer: list[Sequence[object]] = []
+        cause: list[str] = []
+
+        def call() -> None:
+            try:
+                answer.append(invoke(spec.reward, records))
+            except BaseException as error:  # the end of a thread: whatever it is, it is this batch's outcome
+                cause.append(describe(error))
+
+        start = time.perf_counter()
+        thread = threading.Thread(target=call, name=f"reward {self.names[k]}", daemon=True)
+        thread.start()
+        thread.join(limit)
+        seconds = (time.perf_counter() - start) / count
+        if answer:
+            return [_checked(item, seconds) for item in answer[0]]
+        if cause:
+            return [Outcome(None, seconds, "error", cause[0])] * count
+        self._abandoned[k] = thread
+        return [Outcome(None, seconds, "timeout", f"{count} records took longer than {limit:g} s")] * count
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """One reward and one batch in the making."""
+
+    rewards: np.ndarray
+    seconds: list[float] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        self.seconds.append(outcome.seconds)
+        if outcome.failure is not None:
+            self.failures[outcome.failure] += 1
+
+    def stats(self) -> RewardStats:
+        p50, p99 = np.percentile(self.seconds, (50, 99)) if self.seconds else (0.0, 0.0)
+        return RewardStats(
+            seconds=math.fsum(self.seconds),
+            errors=self.failures["error"] + self.failures["crash"],
+            crashes=self.failures["crash"],
+            timeouts=self.failures["timeout"],
+            latency_p50=float(p50),
+            latency_p99=float(p99),
+        )
+
+
+class _FailureLog:
+    """Warns of one reward's failures, a few in full per minute; how many more there were, the next warning says."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._opened = -math.inf
+        self._shown = 0
+        self._hidden = 0
+
+    def warn(self, record: Record, outcome: Outcome) -> None:
+        if self._clock() - self._opened > 60.0:
+            self._opened, self._shown = self._clock(), 0
+        if self._shown == LOGGED_PER_MINUTE:
+            self._hidden += 1
+            return
+        hidden = f" ({self._hidden} more since the last such line)" if self._hidden else ""
+        log.warning("reward %r: %s: %s; %s%s", self._name, outcome.failure, outcome.cause, _shown(record), hidden)
+        self._shown, self._hidden = self._shown + 1, 0
+
+
+def _records(group: Group) -> list[Record]:
+    row = dict(group.prompt.row)  # a plain dict can be pickled, whatever the data side uses
+    return [
+        Record(
+            prompt=group.prompt.text,
+            completion=completion.text,
+            token_ids=completion.token_ids,
+            answer=group.prompt.answer,
+            row=row,
+            stop_reason=completion.stop_reason,
+        )
+        for completion in group.completions
+    ]
+
+
+def _checked(item: object, seconds: float) -> Outcome:
+    try:
+        return Outcome(checked(item), seconds)
+    except (TypeError, ValueError, OverflowError) as error:
+        return Outcome(None, seconds, "error", describe(error))
+
+
+def _names(specs: Sequence[RewardSpec]) -> tuple[str, ...]:
+    names: list[str] = []
+    for spec in specs:
+        base = name = spec.name or _snake_case(getattr(spec.reward, "__name__", type(spec.reward).__name__))
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}_{count}"
+        names.append(name)
+    return tuple(names)
+
+
+def _snake_case(name: str) -> str:
+    """`MathAnswer` -> `math_answer`, `GSM8KAnswer` -> `gsm8k_answer`, `<lambda>` -> `lambda`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"\W+", "_", words).strip("_").lower()
+
+
+def _pickled(name: str, reward: Reward) -> bytes:
+    """The reward as workers get it, sent once."""
+    home = getattr(reward, "__module__", type(reward).__module__)
+    if home == "__main__":
+        raise ValueError(f"reward {name!r} stands in the main script, which workers do not import; move it to a module")
+    try:
+        return pickle.dumps(reward)
+    except Exception as error:  # __getstate__ and __reduce__ are the reward's own code
+        cause = describe(error)
+        raise ValueError(f"reward {name!r} cannot be sent to workers ({cause}); set `inline: true`") from error
+
+
+def _shown(record: Record) -> str:
+    """The texts of a record, each on one line and cut."""
+    texts = {"prompt": record.prompt, "completion": record.completion, "answer": record.answer}
+    return ", ".join(f"{name} {_cut(text)}" for name, text in texts.items())
+
+
+def _cut(text: str | None) -> str:
+    if text is None or len(text) <= SHOWN_CHARACTERS:
+        return repr(text)
+    return f"{text[:SHOWN_CHARACTERS]!r}… ({len(text)} characters)"

@@ -1,0 +1,169 @@
+"""A process that runs rewards and may be killed at any moment: what happens inside it. `pool.py` holds the other end.
+
+Not a sandbox: a reward is trusted code. What it reads is not, and may make it hang, crash or eat memory.
+
+A worker imports this file, `types.py` and numpy: it starts without torch, in a fraction of a second.
+
+The channel: length-prefixed pickles to the worker; back come `REPLY` structs with a text behind them, never a pickle.
+Both run on descriptors of their own: what rewards print goes to the parent's standard error.
+"""
+
+import asyncio
+import fcntl
+import inspect
+import math
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from enum import IntEnum
+from numbers import Real
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from grpo_lightning.types import Record
+
+Reward = Callable[[Sequence[Record]], Sequence[float | None] | Awaitable[Sequence[float | None]]]
+"""A float for each record, or None where the reward does not apply. It leaves the records as they are."""
+
+MEMORY_LIMIT = 4 << 30
+"""Bytes of private memory for one worker: far above what a verifier needs, low enough that a few of them do not take
+the machine down. RLIMIT_DATA rather than RLIMIT_AS, because runtimes reserve address space that they never touch."""
+
+CAUSE_CHARACTERS = 500
+"""A cause is cut here: exception texts quote model output, which may be megabytes."""
+
+
+class Kind(IntEnum):
+    VALUE, NONE, ERROR, EXHAUSTED, READY, UNLOADABLE = range(6)
+
+
+REPLY = struct.Struct("<BddI")
+"""Kind, value, seconds, length of the UTF-8 text that follows."""
+LENGTH = struct.Struct("<Q")
+
+
+# ---------------------------------------------------------------------------------------------- calling a reward
+
+
+def invoke(reward: Reward, records: Sequence[Record]) -> Sequence[object]:
+    """What the reward returned, awaited if need be: a sequence as long as `records`, its items unchecked."""
+    result: object = reward(records)
+    if inspect.isawaitable(result):
+        result = asyncio.run(_finish(result))
+    if isinstance(result, str) or not isinstance(result, Sequence | np.ndarray):
+        raise TypeError(f"returned {type(result).__name__}, wanted a sequence with one float or None per record")
+    if len(result) != len(records):
+        raise ValueError(f"returned {len(result)} values, expected {len(records)}: one per record")
+    return cast("Sequence[object]", result)
+
+
+async def _finish(result: Awaitable[object]) -> object:
+    return await result
+
+
+def checked(item: object) -> float | None:
+    """One item of a reward's answer as a finite float or None."""
+    if item is None:
+        return None
+    if not isinstance(item, Real | np.bool_):
+        raise TypeError(f"returned {type(item).__name__} for a record, wanted a float or None")
+    value = float(item)
+    if not math.isfinite(value):
+        raise ValueError(f"returned {value} for a record, wanted a finite number or None")
+    return value
+
+
+def describe(error: BaseException) -> str:
+    """One line: type, text and, unless it is in this file, place of an exception."""
+    text = " ".join("".join(traceback.format_exception_only(error))[:CAUSE_CHARACTERS].split())
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None or place.tb_frame.f_code.co_filename == __file__:
+        return text
+    return f"{text} ({place.tb_frame.f_code.co_filename}:{place.tb_lineno})"
+
+
+# --------------------------------------------------------------------------------------------- the worker's side
+
+
+def serve(requests: str, replies: str, lifeline: str) -> None:
+    """A worker's whole life: loads the rewards, answers batches in order, leaves when the parent does.
+
+    The arguments are numbers of inherited descriptors; `lifeline` is a pipe whose other end only the parent holds.
+    """
+    for descriptor in (requests, replies, lifeline):
+        os.set_inheritable(int(descriptor), False)
+    _limit_memory()
+    _die_with(int(lifeline))
+    out = int(replies)
+    with os.fdopen(int(requests), "rb") as inbox:
+        rewards = _load(next(_messages(inbox), b""), out)
+        _send(out, Kind.READY)
+        for message in _messages(inbox):
+            which, records = pickle.loads(message)
+            for record in records:
+                _answer(rewards[which], record, out)
+    os.killpg(0, signal.SIGKILL)  # also ends what rewards have started
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is counted, not dumped
+
+
+def _die_with(lifeline: int) -> None:
+    """Has the kernel kill this process group once nobody holds the other end of the lifeline.
+
+    A watching thread would not get the GIL from a reward that keeps it, and PR_SET_PDEATHSIG fires when the *thread*
+    ends that started the worker. Where F_SETSIG is missing, a worker leaves when it next waits for a message.
+    """
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _messages(inbox: BinaryIO) -> Iterator[bytes]:
+    while len(prefix := inbox.read(LENGTH.size)) == LENGTH.size:
+        yield inbox.read(LENGTH.unpack(prefix)[0])
+
+
+def _load(message: bytes, replies: int) -> dict[int, Reward]:
+    rewards: dict[int, Reward] = {}
+    for which, (name, pickled) in pickle.loads(message).items():
+        try:
+            rewards[which] = pickle.loads(pickled)
+        except BaseException as error:
+            _send(replies, Kind.UNLOADABLE, text=f"reward {name!r} cannot be loaded in a worker: {describe(error)}")
+            sys.exit(1)
+    return rewards
+
+
+def _answer(reward: Reward, record: Record, replies: int) -> None:
+    start = time.perf_counter()
+    try:
+        value = checked(invoke(reward, [record])[0])
+    except MemoryError as error:
+        # What filled the memory may stay there (a cache), so this worker scores nothing more.
+        _send(replies, Kind.EXHAUSTED, seconds=time.perf_counter() - start, text=describe(error))
+        os.killpg(0, signal.SIGKILL)
+    except BaseException as error:  # a reward that calls sys.exit() fails like any other
+        _send(replies, Kind.ERROR, seconds=time.perf_counter() - start, text=describe(error))
+    else:
+        kind = Kind.NONE if value is None else Kind.VALUE
+        _send(replies, kind, 0.0 if value is None else value, time.perf_counter() - start)
+
+
+def _send(replies: int, kind: Kind, value: float = 0.0, seconds: float = 0.0, text: str = "") -> None:
+    encoded = text.encode(errors="backslashreplace")
+    os.write(replies, REPLY.pack(kind, value, seconds, len(encoded)) + encoded)

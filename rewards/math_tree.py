@@ -1,0 +1,203 @@
+"""What a mathematical answer can be, as frozen values: expressions below, typed answers above them.
+
+Not a computer algebra system: nothing here simplifies. The makers (`add`, `mul`, `power`, `neg`) only fold exact rationals, and
+only while these stay below `MAX_BITS`, so that building a tree never costs more than reading its text.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+MAX_BITS = 120_000
+"""Of an exact number: 5000! still fits, a power tower does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    value: Fraction
+    digits: int = 0
+    """Significant digits as written, when it was written as a decimal; 0 for integers and computed values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    name: str
+    """`pi`, `e`, `i`, or `inf`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sym:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    terms: tuple["Expr", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mul:
+    factors: tuple["Expr", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pow:
+    base: "Expr"
+    exponent: "Expr"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A named function; a name that `math_numeric` does not know is an unknown function, equal only to itself."""
+
+    name: str
+    args: tuple["Expr", ...]
+
+
+Expr: TypeAlias = Num | Const | Sym | Add | Mul | Pow | Call
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value, perhaps with a unit."""
+
+    expr: Expr
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`sides[0] ops[0] sides[1] ops[1] ...`, as in x = 3, 2 < x < 5, a = b = 7."""
+
+    sides: tuple["Answer", ...]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    low: Expr
+    high: Expr
+    low_closed: bool
+    high_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """Intervals and finite sets; `removed` are taken out of `parts`."""
+
+    parts: tuple["Answer", ...]
+    removed: tuple["Answer", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    kind: str
+    """`set` {..} and `list` a, b are unordered; `tuple` (..) and `bracket` [..] are ordered."""
+    items: tuple["Answer", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: tuple[tuple[Expr, ...], ...]
+    determinant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    terms: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    hour: int
+    minute: int
+    second: int
+    half: str
+    """`am`, `pm` or nothing."""
+
+
+Answer: TypeAlias = Scalar | Text | Relation | Interval | Union | Collection | Matrix | Ratio | Time
+
+ZERO, ONE, MINUS_ONE = Num(Fraction(0)), Num(Fraction(1)), Num(Fraction(-1))
+INFINITY, I = Const("inf"), Const("i")
+
+
+def bits(value: Fraction) -> int:
+    return value.numerator.bit_length() + value.denominator.bit_length()
+
+
+def add(*terms: Expr) -> Expr:
+    """The sum, folded when all terms are small exact numbers."""
+    if len(terms) == 1:
+        return terms[0]
+    if all(isinstance(term, Num) for term in terms):
+        values = [term.value for term in terms if isinstance(term, Num)]
+        if sum(map(bits, values)) < MAX_BITS:
+            return Num(sum(values, Fraction(0)))
+    return Add(terms)
+
+
+def mul(*factors: Expr) -> Expr:
+    """The product, folded when all factors are small exact numbers."""
+    if len(factors) == 1:
+        return factors[0]
+    if all(isinstance(factor, Num) for factor in factors):
+        values = [factor.value for factor in factors if isinstance(factor, Num)]
+        if sum(map(bits, values)) < MAX_BITS:
+            product = Fraction(1)
+            for value in values:
+                product *= value
+            return Num(product)
+    return Mul(factors)
+
+
+def neg(expr: Expr) -> Expr:
+    """-expr; a decimal keeps its digits, and a degree or percent sign stays outermost."""
+    if isinstance(expr, Num):
+        return Num(-expr.value, expr.digits)
+    if isinstance(expr, Call) and expr.name in ("deg", "pct"):
+        return Call(expr.name, (neg(expr.args[0]),))
+    return Mul((MINUS_ONE, expr))
+
+
+def power(base: Expr, exponent: Expr) -> Expr:
+    """base ** exponent, folded for an integer exponent with a small result; 0 to a power below 0 stays unfolded."""
+    if isinstance(base, Num) and isinstance(exponent, Num) and exponent.value.denominator == 1:
+        n = exponent.value.numerator
+        if abs(n) * bits(base.value) < MAX_BITS and (base.value != 0 or n >= 0):
+            return Num(base.value**n)
+    return Pow(base, exponent)
+
+
+def divide(top: Expr, bottom: Expr) -> Expr:
+    return mul(top, power(bottom, MINUS_ONE))
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    match expr:
+        case Add(parts) | Mul(parts) | Call(_, parts):
+            return parts
+        case Pow(base, exponent):
+            return (base, exponent)
+    return ()
+
+
+def symbols(expr: Expr) -> frozenset[str]:
+    if isinstance(expr, Sym):
+        return frozenset((expr.name,))
+    return frozenset().union(*(symbols(child) for child in children(expr)))
+
+
+def size(expr: Expr) -> int:
+    """Number of nodes."""
+    return 1 + sum(size(child) for child in children(expr))
+
+
+def calls(expr: Expr, names: frozenset[str]) -> bool:
+    """Whether a function of that name occurs."""
+    return (isinstance(expr, Call) and expr.name in names) or any(calls(child, names) for child in children(expr))

@@ -1,0 +1,158 @@
+"""The data-only channel between the tests and the code under test.
+
+Two processes call each other over it. What crosses are JSON frames that spell plain data, names of a few pure functions
+of the standard library, and numbers that stand for objects which stay where they were made (`sandbox_stubs`). Nothing
+is unpickled and nothing that arrives is executed. Both ends run the same code; the end that runs the tests is *guarded*:
+it takes the other for hostile, serves only what the tests handed out, and any surprise ends the conversation for good.
+
+Lists, dictionaries and sets that crossed keep their identity: each message carries the changes since the last one, so
+that arguments changed in place and attributes that hold lists behave as in one process.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+
+from rewards.sandbox_codec import Codec
+from rewards.sandbox_stubs import OPERATIONS, may_serve
+
+MAX_FRAME = 16 << 20
+"""Bytes of one message; a longer one ends the conversation."""
+
+
+class ChannelBroken(BaseException):
+    """The other end is gone or broke the protocol. Not an Exception, so that no `except Exception` of a test hides it."""
+
+
+class Peer:
+    """One end of the channel; calls nest to any depth, one thread at a time."""
+
+    def __init__(self, descriptor: int, *, guarded: bool, lookup: Callable[[str], object] | None = None) -> None:
+        """`lookup` serves the other end's questions for a global name."""
+        self.broken = False
+        """Once true, nothing that was asked after can be trusted."""
+        self._descriptor = descriptor
+        self._guarded = guarded
+        self._lookup = lookup
+        self._codec = Codec(self.ask, guarded=guarded)
+        self._lock = threading.RLock()
+        self._depth = 0
+        self.collect_output: Callable[[], str] = str
+        self.replay_output: Callable[[str], object] = len
+
+    def ask(self, operation: str, *arguments: object, **keywords: object) -> object:
+        """Have the other end perform `operation`; its result, or its exception raised here."""
+        with self._lock:
+            self._depth += 1
+            try:
+                encode = self._codec.encode
+                spelled = {name: encode(value) for name, value in keywords.items()}
+                self._send({"o": operation, "a": [encode(each) for each in arguments], "k": spelled})
+                return self._await_reply()
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._codec.forget_oldest()
+
+    def serve(self) -> None:
+        """Answer until the other end is gone."""
+        while True:
+            self._answer(self._receive())
+            self._codec.forget_oldest()
+
+    def announce(self, error: BaseException | None) -> None:
+        """Say that this end is ready, or why it never will be."""
+        self._send({"v": None} if error is None else {"x": self._codec.encode_error(error)})
+
+    def await_announcement(self) -> None:
+        """Wait until the other end is ready; raises what it announced."""
+        self._await_reply()
+
+    def _await_reply(self) -> object:
+        while True:
+            message = self._receive()
+            if "o" in message:
+                self._answer(message)
+            elif "x" in message:
+                error = self._trust(self._codec.decode, message["x"])
+                raise error if isinstance(error, BaseException) else self._break("not an exception")
+            else:
+                return self._trust(self._codec.decode, message.get("v"))
+
+    def _answer(self, message: Mapping[str, object]) -> None:
+        operation, spelled, named = message.get("o"), message.get("a"), message.get("k")
+        if not isinstance(operation, str) or not isinstance(spelled, list) or not isinstance(named, dict):
+            raise self._break("malformed request")
+        arguments = [self._trust(self._codec.decode, each) for each in spelled]
+        keywords = {name: self._trust(self._codec.decode, each) for name, each in named.items()}
+        try:
+            reply = {"v": self._codec.encode(self._perform(operation, arguments, keywords))}
+        except ChannelBroken:
+            raise
+        except BaseException as error:
+            reply = {"x": self._codec.encode_error(error)}
+        self._send(reply)
+
+    def _perform(self, operation: str, arguments: list[object], keywords: dict[str, object]) -> object:
+        if operation == "global" and self._lookup is not None:
+            return self._lookup(str(arguments[0]))
+        if self._guarded and not may_serve(operation, arguments):
+            raise AttributeError(f"the tests do not share {operation} of this object")
+        return OPERATIONS[operation](*arguments, **keywords)
+
+    def _trust(self, decode: Callable[[object], object], spelled: object) -> object:
+        try:
+            return decode(spelled)
+        except ChannelBroken:
+            raise
+        except Exception as error:  # hostile data may fail anywhere in the decoder
+            raise self._break(f"undecodable data: {type(error).__name__}") from None
+
+    def _break(self, why: str) -> ChannelBroken:
+        self.broken = True
+        return ChannelBroken(why)
+
+    def _send(self, message: dict[str, object]) -> None:
+        changes, printed = self._codec.changes(), self.collect_output()
+        if changes:
+            message["u"] = changes
+        if printed:
+            message["p"] = printed
+        data = json.dumps(message, separators=(",", ":")).encode("ascii")
+        if len(data) > MAX_FRAME:
+            raise self._break("message too long")
+        view = memoryview(len(data).to_bytes(4, "big") + data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            raise self._break("the other end is gone") from None
+
+    def _receive(self) -> dict[str, object]:
+        if self.broken:
+            raise ChannelBroken("the conversation is over")
+        size = int.from_bytes(self._read(4), "big")
+        if size > MAX_FRAME:
+            raise self._break("message too long")
+        message = self._trust(json.loads, self._read(size))
+        if not isinstance(message, dict):
+            raise self._break("malformed message")
+        self._trust(self._codec.apply_changes, message.get("u", []))
+        printed = message.get("p", "")
+        if printed:
+            self.replay_output(str(printed))
+        return message
+
+    def _read(self, size: int) -> bytes:
+        chunks = []
+        while size:
+            try:
+                chunk = os.read(self._descriptor, min(size, 1 << 20))
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise self._break("the other end is gone")
+            chunks.append(chunk)
+            size -= len(chunk)
+        return b"".join(chunks)

@@ -1,0 +1,195 @@
+"""Loading, refusing and writing policies; dropout off; the head in chunks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
+
+from grpo_lightning import logprobs as logprobs_module
+from grpo_lightning.batching import Sample, micro_batches
+from grpo_lightning.logprobs import completion_logprobs
+from grpo_lightning.policy import (
+    PolicyConfig,
+    check_head,
+    frozen_copy,
+    load_policy,
+    load_tokenizer,
+    resolve,
+    write_policy,
+)
+
+WIDTH = {
+    "vocab_size": 24,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.3,
+}
+
+
+def sample(text: str, completion: list[int]) -> Sample:
+    return Sample(
+        prompt_ids=prompt(text).token_ids,
+        completion_ids=tuple(completion),
+        sampler_logprobs=torch.zeros(len(completion)),
+        advantage=1.0,
+    )
+
+
+SAMPLES = [sample("12+34=", [3, 4, END]), sample("7=", [5, 6, 7, 8, 9, END])]
+
+
+def test_a_folder_loads_and_writes_back_the_same(tmp_path: Path) -> None:
+    folder = str(tiny_folder(tmp_path / "a"))
+    policy = load_policy(PolicyConfig(pretrained=folder), seed=0)
+    for name, value in tiny_policy().state_dict().items():
+        assert torch.equal(policy.state_dict()[name], value), name
+    write_policy(policy, load_tokenizer(folder), tmp_path / "b")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "b")
+    ids = torch.tensor([[2, 3, 4]])
+    assert torch.equal(again.eval()(ids).logits, policy.eval()(ids).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path / "b").decode([2, 3, 12]) == tiny_tokenizer().decode([2, 3, 12])
+    assert (tmp_path / "b" / "model.safetensors").is_file()
+
+
+def test_random_weights_come_from_the_seed(tmp_path: Path) -> None:
+    config = PolicyConfig(pretrained=str(tiny_folder(tmp_path)), random_weights=True)
+    first, again, other = (load_policy(config, seed=seed).get_input_embeddings().weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, tiny_policy().get_input_embeddings().weight)
+
+
+def test_dropout_is_off_even_in_training_mode(tmp_path: Path) -> None:
+    """GPT-2 with half of everything dropped: two passes in training mode agree, and agree with evaluation."""
+    folder = tiny_folder(tmp_path, "gpt2")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5}
+    (folder / "config.json").write_text(json.dumps(config))
+    dropping = AutoModelForCausalLM.from_pretrained(folder).train()
+    ids = torch.tensor([[2, 3, 4, 5]])
+    assert not torch.equal(dropping(ids).logits, dropping(ids).logits), "the case is too easy"
+    policy = load_policy(PolicyConfig(pretrained=str(folder)), seed=0)
+    assert policy.training
+    assert torch.equal(policy(ids).logits, policy(ids).logits)
+    assert torch.equal(policy(ids).logits, policy.eval()(ids).logits)
+
+
+def test_attention_dropout_is_off(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.5}))
+    policy = load_policy(PolicyConfig(pretrained=str(folder)), seed=0)
+    ids = torch.tensor([[2, 3, 4, 5]])
+    assert torch.equal(policy(ids).logits, policy(ids).logits)
+
+
+def gradients(policy: torch.nn.Module) -> torch.Tensor:
+    batch = next(iter(micro_batches(SAMPLES, max_tokens=1000, layout="padded")))
+    policy.zero_grad()
+    completion_logprobs(policy, batch, temperature=1.0).logprobs.sum().backward()
+    return torch.cat([p.grad.flatten() for p in policy.parameters()])
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
+def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path, family: str) -> None:
+    folder = str(tiny_folder(tmp_path, family))
+    plain = load_policy(PolicyConfig(pretrained=folder), seed=0)
+    saving = load_policy(PolicyConfig(pretrained=folder, gradient_checkpointing=True), seed=0)
+    assert saving.is_activation_checkpointing
+    assert torch.allclose(gradients(plain), gradients(saving), atol=1e-6)
+
+
+def test_chunks_change_neither_logprobs_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gradients(tiny_policy(dtype=torch.float64))
+    monkeypatch.setattr(logprobs_module, "CHUNK_LOGITS", 1)
+    assert torch.allclose(gradients(tiny_policy(dtype=torch.float64)), whole, atol=1e-12)
+
+
+def test_entropy_against_the_definition() -> None:
+    batch = next(iter(micro_batches(SAMPLES, max_tokens=1000, layout="padded")))
+    policy = tiny_policy()
+    found = completion_logprobs(policy, batch, temperature=0.5)
+    with torch.no_grad():
+        logits = policy(torch.tensor([SAMPLES[0].prompt_ids + SAMPLES[0].completion_ids])).logits[0, 1:-1] / 0.5
+    table = torch.softmax(logits[-3:], -1).double()
+    assert not found.entropy.requires_grad
+    assert found.entropy[:3].tolist() in (pytest.approx((-table * table.log()).sum(-1).tolist(), rel=1e-4),) or (
+        batch.order[0] == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma2Config(**WIDTH, final_logit_softcapping=3.0, attn_logit_softcapping=None, query_pre_attn_scalar=8),
+        GraniteConfig(**{k: v for k, v in WIDTH.items() if k != "head_dim"}, logits_scaling=4.0),
+    ],
+    ids=["softcapping", "scaling"],
+)
+def test_families_that_transform_their_logits(config: object) -> None:
+    torch.manual_seed(0)
+    check_head(AutoModelForCausalLM.from_config(config), "tiny")
+
+
+def test_an_unknown_transformation_of_logits_is_refused() -> None:
+    policy = tiny_policy("llama")
+    plain = policy.forward
+
+    def forward(*args: object, **kwargs: object) -> object:
+        output = plain(*args, **kwargs)
+        output.logits = output.logits * 2
+        return output
+
+    policy.forward = forward
+    with pytest.raises(ValueError, match=r"'odd' transforms its logits .* extend grpo_lightning\.policy\.project"):
+        check_head(policy, "odd")
+
+
+def test_the_reference_is_a_frozen_copy_of_these_weights() -> None:
+    policy = tiny_policy()
+    with torch.no_grad():
+        policy.get_input_embeddings().weight += 1
+    reference = frozen_copy(policy)
+    before = reference.get_input_embeddings().weight.clone()
+    assert torch.equal(before, policy.get_input_embeddings().weight)
+    with torch.no_grad():
+        policy.get_input_embeddings().weight += 1
+    assert torch.equal(reference.get_input_embeddings().weight, before)
+    assert not any(parameter.requires_grad for parameter in reference.parameters())
+
+
+def test_missing_and_broken_folders_are_named(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "nowhere"), "no-such/model"):
+        for load in (lambda name=name: load_policy(PolicyConfig(pretrained=name), seed=0), lambda name=name: load_tokenizer(name)):
+            with pytest.raises(ValueError, match=rf"policy\.pretrained: no (model|tokenizer) could be loaded from '{name}'") as caught:
+                load()
+            assert "\n" not in str(caught.value)
+    folder = tiny_folder(tmp_path / "broken")
+    (folder / "model.safetensors").write_bytes(b"not a tensor")
+    with pytest.raises(ValueError, match="no model could be loaded"):
+        load_policy(PolicyConfig(pretrained=str(folder)), seed=0)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="no model could be loaded"):
+        load_policy(PolicyConfig(pretrained=str(folder)), seed=0)
+
+
+def test_embedded_policies_are_listed_when_the_name_is_wrong() -> None:
+    with pytest.raises(ValueError, match="'embedded:nope' does not exist; known: embedded:arithmetic, embedded:programs"):
+        resolve("embedded:nope")
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "programs"])
+def test_embedded_policies_load(name: str) -> None:
+    policy = load_policy(PolicyConfig(pretrained=f"embedded:{name}"), seed=0)
+    tokenizer = load_tokenizer(f"embedded:{name}")
+    assert 300_000 <= sum(p.numel() for p in policy.parameters()) <= 3_000_000
+    assert sum(file.stat().st_size for file in Path(resolve(f"embedded:{name}")).iterdir()) < 3_000_000
+    text = "<think>\n5+7+0=12</think><answer>812</answer>"
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False), skip_special_tokens=True) == text

@@ -1,0 +1,221 @@
+"""The loop: repeatable, resumable from every checkpoint to the last bit, and it learns."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tests.fakes import REWARDS, nothing_applies, tiny_data, tiny_module, tiny_trainer
+
+from grpo_lightning.module import GRPOModule, UpdateConfig
+from grpo_lightning.objective import ObjectiveConfig
+from grpo_lightning.optimization import OptimizerConfig
+from grpo_lightning.scoring import RewardSpec
+
+STEPS = 2 * 3 * 4
+"""Two epochs of three rollouts (11 prompts, 4 a step), each with 2 passes of 2 minibatches."""
+
+
+class Recorder(Callback):
+    """Keeps every logged metric of each rollout, except those that are times."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
+        timed = ("time/", "tokens_per_second", "val/")
+        row = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith(timed)}
+        self.rows.append({k: v for k, v in row.items() if not k.endswith("/seconds")})
+
+
+def run(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[GRPOModule, Recorder, Trainer]:
+    recorder = Recorder()
+    trainer_changes = {k: changes.pop(k) for k in ("max_epochs", "max_steps", "val_check_interval") if k in changes}
+    trainer = tiny_trainer(folder, recorder, **trainer_changes)
+    module = tiny_module(folder, **changes)
+    trainer.fit(module, datamodule=tiny_data(folder), ckpt_path=resume)
+    return module, recorder, trainer
+
+
+def weights(module: GRPOModule) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_two_runs_are_equal_to_the_bit(tmp_path: Path) -> None:
+    first, rows, trainer = run(tmp_path / "a")
+    torch.manual_seed(99)  # no draw may come from the global stream
+    second, again, _ = run(tmp_path / "b")
+    assert trainer.global_step == STEPS
+    assert len(rows.rows) == 6
+    assert rows.rows == again.rows
+    assert same(weights(first), weights(second))
+    other, _, _ = run(tmp_path / "c", seed=1)
+    assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, minibatches: int) -> None:
+    """In both epochs, with several passes per rollout, a reference, a schedule and validation in between."""
+    settings = {
+        "update": UpdateConfig(num_iterations=2, minibatches=minibatches, micro_batch_tokens=64),
+        "val_check_interval": 2,
+    }
+    whole, rows, _ = run(tmp_path, **settings)
+    saved = sorted((tmp_path / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    assert len(saved) == 6
+    for done, checkpoint in enumerate(saved[:-1], start=1):
+        torch.manual_seed(done)
+        resumed, rest, _ = run(tmp_path, resume=checkpoint, **settings)
+        assert rest.rows == rows.rows[done:], checkpoint
+        assert same(weights(whole), weights(resumed)), checkpoint
+
+
+def test_max_steps_ends_inside_a_rollout(tmp_path: Path) -> None:
+    _, recorder, trainer = run(tmp_path, max_steps=6)
+    assert trainer.global_step == 6
+    assert len(recorder.rows) == 2
+
+
+def test_micro_batch_size_and_layout_change_nothing_but_rounding(tmp_path: Path) -> None:
+    found = []
+    for number, update in enumerate(
+        [
+            UpdateConfig(minibatches=2, micro_batch_tokens=10_000),
+            UpdateConfig(minibatches=2, micro_batch_tokens=20),
+            UpdateConfig(minibatches=2, micro_batch_tokens=100, layout="packed"),
+        ]
+    ):
+        # Plain SGD would show the gradient itself; Adam's first steps show its sign, so compare before they differ.
+        module, _, _ = run(tmp_path / str(number), update=update, max_steps=2, optimizer=OptimizerConfig(lr=1e-4))
+        found.append(torch.cat([value.flatten() for value in weights(module).values()]))
+    for other in found[1:]:
+        assert float((other - found[0]).abs().max()) < 1e-5
+
+
+def test_the_first_update_is_on_policy(tmp_path: Path) -> None:
+    """Before any step the ratio is one and the policy is its reference: nothing clips and both KLs are zero."""
+    _, recorder, _ = run(tmp_path, update=UpdateConfig(), max_steps=1)
+    row = recorder.rows[0]
+    assert row["update/ratio_max"] == pytest.approx(1.0, abs=1e-4)
+    assert row["update/kl_to_sampler"] == pytest.approx(0.0, abs=1e-7)
+    assert row["update/kl_to_reference"] == pytest.approx(0.0, abs=1e-7)
+    assert row["update/clipped_low"] == row["update/clipped_high"] == 0.0
+
+
+def test_without_kl_no_reference_is_loaded_and_none_is_ever_saved(tmp_path: Path) -> None:
+    module, _, trainer = run(tmp_path / "a", objective=ObjectiveConfig(), max_steps=1)
+    assert module.reference is None
+    module, _, trainer = run(tmp_path / "b", max_steps=1)
+    assert module.reference is not None
+    names = set(torch.load(tmp_path / "b" / "checkpoints" / "step=1.ckpt", weights_only=True)["state_dict"])
+    assert names == {f"policy.{name}" for name in module.model.state_dict()}
+    counted = sum(p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"])
+    assert counted == sum(p.numel() for p in module.model.parameters())
+
+
+def test_the_reference_is_the_policys_start_also_after_resume(tmp_path: Path) -> None:
+    start = weights(run(tmp_path / "none", max_steps=0, objective=ObjectiveConfig())[0])
+    run(tmp_path, max_epochs=1)
+    checkpoint = max((tmp_path / "checkpoints").glob("*.ckpt"))
+    module, _, _ = run(tmp_path, resume=checkpoint)
+    assert module.reference is not None
+    assert same(start, dict(module.reference.state_dict()))
+    assert not same(start, weights(module))
+
+
+def test_reward_goes_up(tmp_path: Path) -> None:
+    _, recorder, _ = run(
+        tmp_path, max_epochs=10, objective=ObjectiveConfig(), optimizer=OptimizerConfig(lr=5e-3), update=UpdateConfig()
+    )
+    rewards = [row["reward/share_of_digits"] for row in recorder.rows]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+
+
+def test_without_any_reward_nothing_is_learnt(tmp_path: Path) -> None:
+    """All NaN: the advantages are zero, and so is every gradient; without decay and KL the weights stay."""
+    start = weights(run(tmp_path, max_steps=0, objective=ObjectiveConfig())[0])
+    spec = RewardSpec(reward=nothing_applies, inline=True)
+    module, _, _ = run(
+        tmp_path, rewards=[spec], objective=ObjectiveConfig(), optimizer=OptimizerConfig(lr=1e-2), max_steps=2
+    )
+    assert same(start, weights(module))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
+            parameter = next(pl_module.parameters())
+            parameter.register_hook(lambda gradient: gradient * float("nan"))
+
+    module = tiny_module(tmp_path)
+    trainer = tiny_trainer(tmp_path, Poison())
+    with pytest.raises(RuntimeError, match=r"gradient norm is nan at optimizer step 0: the weights are unharmed"):
+        trainer.fit(module, datamodule=tiny_data(tmp_path))
+    assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
+
+
+def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
+    norms: list[float] = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
+            norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in pl_module.parameters()])))
+
+    module = tiny_module(tmp_path, optimizer=OptimizerConfig(lr=1e-4, max_grad_norm=1e-3))
+    recorder = Recorder()
+    tiny_trainer(tmp_path, Watch(), recorder, max_steps=4).fit(module, datamodule=tiny_data(tmp_path))
+    assert norms
+    assert max(norms) < 1.001e-3
+    assert recorder.rows[0]["update/grad_norm"] > 1e-2, "the norm before clipping is what is logged"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"group_size": 1}, "group_size: 1 has no baseline; use at least 2 completions per prompt"),
+        ({"update": lambda: UpdateConfig(num_iterations=0)}, r"update\.num_iterations: 0 is refused; it must be at least 1"),
+        ({"rewards": [RewardSpec(reward=nothing_applies, name="a")], "evaluation": "b"}, "no reward is named 'b'; the names are a"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    from grpo_lightning.evaluation import EvaluationConfig
+
+    if "evaluation" in changes:
+        changes = changes | {"evaluation": EvaluationConfig(accuracy="b")}
+    with pytest.raises(ValueError, match=message):
+        tiny_module(tmp_path, **{k: v() if callable(v) else v for k, v in changes.items()})
+
+
+def test_more_minibatches_than_prompts_are_refused_before_the_model_loads(tmp_path: Path) -> None:
+    module = tiny_module(tmp_path, update=UpdateConfig(minibatches=5))
+    with pytest.raises(ValueError, match=r"update\.minibatches: 5 is more than the 4 prompts of a step"):
+        tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path))
+    assert module.policy is None
+
+
+def test_metrics_cover_what_the_readme_promises(tmp_path: Path) -> None:
+    _, recorder, _ = run(tmp_path, max_steps=1)
+    promised = {
+        "reward", "accuracy", "reward/share_of_digits", "reward/brevity", "advantage/abs", "groups/zero_signal",
+        "update/kl_to_reference", "update/kl_to_sampler", "update/entropy", "update/ratio_max", "update/clipped_low",
+        "update/clipped_high", "update/grad_norm", "update/lr", "update/loss", "completion/tokens",
+        "completion/tokens_max", "stop/eos", "stop/stop", "stop/length",
+    }  # fmt: skip
+    assert promised <= set(recorder.rows[0])
+    row = recorder.rows[0]
+    assert row["stop/eos"] + row["stop/stop"] + row["stop/length"] == pytest.approx(1.0)
+    expected = row["reward/share_of_digits"] + 0.1 * row["reward/brevity"]
+    assert row["reward"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_rewards_in_use(tmp_path: Path) -> None:
+    """The same rewards by workers and inline give the same run."""
+    inline, rows, _ = run(tmp_path / "a", max_steps=2)
+    specs = [RewardSpec(reward=spec.reward, weight=spec.weight) for spec in REWARDS]
+    workers, again, _ = run(tmp_path / "b", max_steps=2, rewards=specs, reward_workers=1)
+    assert rows.rows == again.rows
+    assert same(weights(inline), weights(workers))
