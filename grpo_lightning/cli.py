@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import transformers
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,6 +19,8 @@ from grpo_lightning.callbacks import WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.report import BeforeAfter
+from grpo_lightning.scoring import RewardError
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
@@ -26,7 +28,7 @@ TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 class GRPOTrainer(Trainer):
     """Lightning's Trainer with one more command."""
 
-    def export(self, model: LightningModule, datamodule: PromptDataModule, folder: str, ckpt_path: str) -> None:
+    def export(self, model: GRPOModule, datamodule: PromptDataModule, folder: str, ckpt_path: str = "last") -> None:
         """Writes the policy of a checkpoint as a Hugging Face folder.
 
         Args:
@@ -35,7 +37,6 @@ class GRPOTrainer(Trainer):
             folder: Where to write.
             ckpt_path: A checkpoint file, or `last` for the run's latest.
         """
-        assert isinstance(model, GRPOModule)
         model.export(Path(ckpt_path), Path(folder))
         print(f"policy of {ckpt_path} written to {folder}")
 
@@ -78,12 +79,36 @@ class GRPOCommandLine(LightningCLI):
         folder = run_folder(Path(config.runs), config.run, fresh=self.subcommand == "fit" and config.ckpt_path is None)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
+        elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
+            raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
         config.trainer.default_root_dir = str(folder)
+        if self.subcommand == "predict":
+            config.return_predictions = False  # WritePredictions has them on disk
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(folder / "checkpoints")
         if config.trainer.logger in (None, True):
             log = {"save_dir": str(folder), "name": "", "version": "", "default_hp_metric": False}
             config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**log))
+
+    def after_fit(self) -> None:
+        """Says what was learnt and where everything is."""
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            for callback in self.trainer.callbacks:
+                if isinstance(callback, BeforeAfter):
+                    callback.show(folder)
+            print(f"TensorBoard: tensorboard --logdir {folder}")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Keeps the resolved config of a fit beside its run, for every command: without what only fit takes."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.config = self.config.clone()
+            for key in ("ckpt_path", "weights_only"):
+                self.config.pop(key, None)
+            super().setup(trainer, pl_module, stage)
 
 
 def run_folder(runs: Path, name: str, *, fresh: bool) -> Path:
@@ -116,6 +141,7 @@ def main(args: ArgsType = None) -> None:
     """Entry point of `grpo-lightning` and `python -m grpo_lightning`. Errors in settings or data: one line, exit code 2."""
     sys.path.insert(0, os.getcwd())
     quieten()
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     interruption = Interruption()
     try:
         GRPOCommandLine(
@@ -126,25 +152,32 @@ def main(args: ArgsType = None) -> None:
             trainer_defaults={"callbacks": [interruption, WritePredictions()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            save_config_callback=SaveConfigCallback,
+            save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"version": f"grpo-lightning {__version__}", "exit_on_error": False},
         )
-    except (ArgumentError, ValueError, MisconfigurationException) as error:
+    except (ArgumentError, ValueError, MisconfigurationException, RewardError) as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
     if interruption.received is not None:
         sys.exit(128 + interruption.received)
 
 
+NOISE = re.compile(
+    r"- Expected a path but .*? either not accessible or invalid - |Type collections\.abc\.Callable.*?callable class: "
+    r"|Problem with given class_path 'grpo_lightning\.scoring\.RewardSpec': "
+)
+"""What jsonargparse says between the key and the mistake when a reward is wrong."""
+
+
 def one_line(error: Exception) -> str:
     """The error's text on one line."""
-    return " ".join(str(error).split())
+    return NOISE.sub("", " ".join(str(error).split()))
 
 
 def quieten() -> None:
     """Silences what libraries say at every start and nobody can act on."""
-    warnings.filterwarnings("ignore", module="jsonargparse")
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

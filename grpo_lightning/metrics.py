@@ -63,6 +63,7 @@ def tally_scores(
         tally.add(f"reward/{name}/errors", float(scores.stats[k].errors))
         tally.add(f"reward/{name}/timeouts", float(scores.stats[k].timeouts))
         tally.add(f"reward/{name}/seconds", scores.stats[k].seconds)
+        tally.maximum(f"reward/{name}/latency_p99", scores.stats[k].latency_p99)
     valid = ~np.isnan(rewards)
     tally.add("reward", float(rewards[valid].sum()), float(valid.sum()))
     tally.add("groups/zero_signal", float((~has_signal(rewards)).sum()), len(rewards))

@@ -66,8 +66,8 @@ class Trained:
     """(P, G)."""
 
 
-SHOWN = ("reward", "accuracy", "tokens_per_second")
-"""Metrics on the progress bar."""
+SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
+"""What the progress bar shows, by short names that fit on its line."""
 
 
 class GRPOModule(LightningModule):
@@ -104,6 +104,8 @@ class GRPOModule(LightningModule):
         super().__init__()
         if group_size < 2:
             raise ValueError(f"group_size: {group_size} has no baseline; use at least 2 completions per prompt")
+        if not rewards:
+            raise ValueError("rewards: none are given; at least one is needed")
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         self.automatic_optimization = False
@@ -362,14 +364,15 @@ class GRPOModule(LightningModule):
         self.tally.add("time/rollout", generated)
         self.tally.add("time/reward", scored)
         self.tally.add("time/update", updated)
-        self.tally.add("tokens_per_second", tokens, clock[-1] - clock[0])
-        self.tally.add("tokens_per_second/rollout", tokens, generated)
+        self.tally.add("speed/tokens_per_second", tokens, clock[-1] - clock[0])
+        self.tally.add("speed/rollout_tokens_per_second", tokens, generated)
         self.tally.add("update/lr", self.optimizers().param_groups[0]["lr"])
         values = self.tally.read(all_sum=self.all_sum, all_max=self.all_max)
         self.tally = Tally()
         self.log("step", float(self.trainer.global_step))
-        self.log_dict({name: value for name, value in values.items() if name not in SHOWN})
-        self.log_dict({name: values[name] for name in SHOWN if name in values}, prog_bar=True)
+        self.log_dict(values)
+        shown = {label: values[name] for label, name in SHOWN.items() if name in values}
+        self.log_dict(shown, prog_bar=True, logger=False)
 
     def log_held_out(self, stage: str) -> None:
         """Logs what validation or test added up, as STAGE/NAME."""

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from grpo_lightning.policy import load_tokenizer
 from grpo_lightning.rows import SPLITS, Columns, Example, read_examples, share_out
 from grpo_lightning.seeding import seed_of
-from grpo_lightning.sources import Source, Split
+from grpo_lightning.sources import Source
+from grpo_lightning.tasks import Split
 from grpo_lightning.types import Prompt
 
 UID_STRIDE = 10**9
@@ -93,14 +94,6 @@ class PromptDataModule(LightningDataModule):
     @property
     def rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
-
-    @property
-    def position(self) -> int:
-        """Number of training batches finished, over all epochs and resumed runs."""
-        if not self.trainer:
-            return 0
-        finished: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return finished
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, shares out, templates and tokenizes what `stage` needs and an earlier call has not made yet."""
@@ -202,7 +195,7 @@ class TrainBatches:
     """The share of this rank in one epoch, from where the trainer stands to the epoch's end.
 
     Sized, so that Lightning does not fetch ahead of training; lazy, so that the position is read after a checkpoint has
-    restored it.
+    restored it. An epoch that `limit_train_batches` cuts short leaves its other batches to the next one.
     """
 
     def __init__(self, data: PromptDataModule) -> None:
@@ -213,8 +206,11 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[list[Prompt]]:
         data, prompts = self.data, self.data.prompts["train"]
-        end = (data.position // len(self) + 1) * len(self)
-        for k in range(data.position, end):
+        finished = of_epoch = 0
+        if data.trainer:
+            progress = data.trainer.fit_loop.epoch_loop.batch_progress
+            finished, of_epoch = progress.total.processed, progress.current.ready  # type: ignore[attr-defined]
+        for k in range(finished, finished + len(self) - of_epoch):
             rows = batch_indices(len(prompts), data.prompts_per_step, k, data.seed)
             yield [prompts[i] for i in rows[data.rank :: data.world_size]]
 

@@ -38,6 +38,7 @@ class BeforeAfter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
+        cast(PromptDataModule, trainer.datamodule).setup("test")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if "before" not in self.measured:
@@ -67,11 +68,14 @@ class BeforeAfter(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         draw_curves(self.curves, folder / "curves.png")
+
+    def show(self, folder: Path) -> None:
+        """Prints the table and where the rest is; the command line calls this when the progress bar is gone."""
         console = Console()
-        console.print(summary_table(self.measured))
-        for label, path in {"learning curves": "curves.png", "numbers": "summary.json"}.items():
-            console.print(f"{label}: {folder / path}", soft_wrap=True)
-        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True)
+        if "after" in self.measured:
+            console.print(summary_table(self.measured))
+            console.print(f"learning curves: {folder / 'curves.png'}", soft_wrap=True)
+            console.print(f"numbers: {folder / 'summary.json'}", soft_wrap=True)
 
     def state_dict(self) -> dict[str, object]:
         """What was measured and drawn so far, in plain types, so that a resumed run reports the whole."""

@@ -9,8 +9,8 @@ from typing import get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from grpo_lightning.sources import Row, Source, Split
-from grpo_lightning.tasks import heldout
+from grpo_lightning.sources import Row, Source
+from grpo_lightning.tasks import Split, heldout
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 

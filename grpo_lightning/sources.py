@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from grpo_lightning.tasks import Task, generate
+from grpo_lightning.tasks import Split, Task, generate
 
-Split = Literal["train", "validation", "test"]
 Row = dict[str, object]
 
 
@@ -55,7 +54,7 @@ class Generated:
 
     def rows(self, split: Split) -> list[Row]:
         size = {"train": self.train, "validation": self.validation, "test": self.test}[split]
-        return list(generate(self.task, size, self.seed, split)) if size else []
+        return generate(self.task, size, self.seed, split) if size else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +202,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow.parquet  # as slow as `datasets`
+    import pyarrow.parquet  # type: ignore[import-untyped]  # as slow as `datasets`
 
     try:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches():

@@ -154,9 +154,8 @@ def _answer(reward: Reward, record: Record, replies: int) -> None:
     try:
         value = checked(invoke(reward, [record])[0])
     except MemoryError as error:
-        # What filled the memory may stay there (a cache), so this worker scores nothing more.
+        # What filled the memory may stay there (a cache), so the parent replaces this worker.
         _send(replies, Kind.EXHAUSTED, seconds=time.perf_counter() - start, text=describe(error))
-        os.killpg(0, signal.SIGKILL)
     except BaseException as error:  # a reward that calls sys.exit() fails like any other
         _send(replies, Kind.ERROR, seconds=time.perf_counter() - start, text=describe(error))
     else:

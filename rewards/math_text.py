@@ -9,6 +9,8 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rewards.math_units import UNITS
+
 MAX_CHARS = 6_000
 """Of an answer that is parsed; a longer one is compared as a string only."""
 MAX_TOKENS = 2_000
@@ -139,12 +141,12 @@ _RELATIONS = {
 _OPERATORS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "ldots": "...", "dots": "...", "cdots": "...",
     "cup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus", "%": "%", "mid": "|", "vert": "|",
-    "colon": ":", "bullet": "*", "cdotp": "*", "dotsc": "...", "lor": "or", "vee": "or", "land": "and", "wedge": "and",
+    "lvert": "|", "rvert": "|", "colon": ":", "bullet": "*", "cdotp": "*", "dotsc": "...", "lor": "or", "vee": "or", "land": "and", "wedge": "and",
     "smallsetminus": "setminus", "dotsb": "...",
 }  # fmt: skip
 _FENCES = {
     "{": ("open", "set"), "}": ("close", "set"), "lbrace": ("open", "set"), "rbrace": ("close", "set"),
-    "langle": ("open", "("), "rangle": ("close", "("), "lvert": ("open", "|"), "rvert": ("close", "|"),
+    "langle": ("open", "("), "rangle": ("close", "("),
     "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"), "rceil": ("close", "ceil"),
     "(": ("open", "("), ")": ("close", "("), "[": ("open", "["), "]": ("close", "["), "lbrack": ("open", "["),
     "rbrack": ("close", "["),
@@ -186,6 +188,10 @@ def tokenize(text: str) -> list[Token]:
         at, group, piece = found.end(), found.lastgroup or "", found[0]
         if group == "space":
             spaced = True
+            continue
+        if group == "word" and tokens and piece in UNITS and len(piece) > 1 and tokens[-1].kind in ("num", "close"):
+            tokens.append(Token("text", piece))
+            spaced = False
             continue
         if group == "num" and depth and "," in piece:
             piece = piece[: piece.index(",")]
@@ -252,14 +258,17 @@ def _based(piece: str) -> list[Token]:
     base = int(name) if name.isdigit() else _WORD_BASES.get(name, 0)
     whole, _, rest = numeral.partition(".")
     places = [int(digit, 36) for digit in whole + rest]
-    if not 2 <= base <= 36 or (not numeral[0].isdigit() and base != 16):
-        raise NotMath("no such base")
-    if max(places) >= base:
-        raise NotMath("no such digit")
+    if not 2 <= base <= 36 or (not numeral[0].isdigit() and base != 16) or max(places) >= base:
+        return [*_loose(numeral), Token("op", "_"), *_loose(name)]
     value = 0
     for place in places:
         value = value * base + place
     return [Token("base", piece, Fraction(value, base ** len(rest)))]
+
+
+def _loose(piece: str) -> list[Token]:
+    digits = piece[: len(piece) - len(piece.lstrip("0123456789."))]
+    return [*(_number(digits) if digits.strip(".") else []), *(Token("sym", letter) for letter in piece[len(digits) :])]
 
 
 def _radix(piece: str) -> list[Token]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-MAX_BITS = 120_000
-"""Of an exact number: 5000! still fits, a power tower does not."""
+MAX_BITS = 16_000
+"""Of an exact number, so that one operation on it stays below a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)

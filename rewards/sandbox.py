@@ -48,6 +48,7 @@ _GRACE = 0.5
 """Seconds after the deadline in which the servers have to report; then they are killed."""
 _SPARE_OUTPUT = 1 << 20
 _MAX_RESULTS = 4 << 20
+_MAX_ERRORS = 16 << 20
 _MAX_ERROR_TEXT = 4096
 _DETAIL = 300
 
@@ -111,14 +112,14 @@ def _verdict(results: list[TestResult]) -> Verdict:
 def _run_asserts(pool: Pool, code: str, tests: str, timeout: float) -> list[TestResult]:
     try:
         with pool.worker() as worker:
-            lines, report = _judge(worker, code, tests, timeout)
+            lines, reports = _judge(worker, code, tests, timeout)
     except ServerBroken as error:
         return [TestResult("error", "sandbox", str(error))]
-    return _read_results(lines, report)
+    return _read_results(lines, reports)
 
 
-def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes, Report]:
-    """The judge's lines, and how the code under test ended."""
+def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes, list[Report]]:
+    """The judge's lines, and how the code under test and the judge ended."""
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as ours:
         null = _open_null(ours)
@@ -134,14 +135,14 @@ def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes
             worker.judge.start("judge", timeout + _GRACE / 2, judge_files)
             worker.candidate.start("module", timeout, [null, null, null, sources[1], far.fileno()])
         lines = _read_all({reading: _MAX_RESULTS}, deadline + _GRACE)[0]
-    worker.candidate.stop()
-    report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
-    worker.judge.stop()
-    worker.judge.finish(deadline + 2 * _GRACE - time.monotonic())
-    return lines, report
+    reports = []
+    for server in (worker.candidate, worker.judge):
+        server.stop()
+        reports.append(server.finish(deadline + 2 * _GRACE - time.monotonic()))
+    return lines, reports
 
 
-def _read_results(lines: bytes, report: Report) -> list[TestResult]:
+def _read_results(lines: bytes, reports: list[Report]) -> list[TestResult]:
     results, planned, ended = [], 1, False
     for line in lines.splitlines():
         try:
@@ -154,7 +155,7 @@ def _read_results(lines: bytes, report: Report) -> list[TestResult]:
             results.append(TestResult(entry["outcome"], str(entry["label"]), str(entry.get("detail", ""))[:_DETAIL]))
     if ended:
         return results
-    cause = _cause(report)
+    cause: Outcome = "timeout" if "timeout" in map(_cause, reports) else "error"
     if cause == "timeout" and results and results[-1].outcome == "error" and "ChannelBroken" in results[-1].detail:
         results[-1] = TestResult("timeout", results[-1].label)
     if not results or results[-1].outcome == "passed":
@@ -163,7 +164,7 @@ def _read_results(lines: bytes, report: Report) -> list[TestResult]:
 
 
 def _cause(report: Report) -> Outcome:
-    if report.killed in ("timeout", "stopped") or report.status == -signal.SIGXCPU:
+    if report.killed == "timeout" or report.status == -signal.SIGXCPU:
         return "timeout"
     return "error"
 
@@ -203,10 +204,10 @@ def _run_case(worker: Worker, code: str, case: dict[str, str], label: str, deadl
             theirs.callback(os.close, writing_errors)
             files = [_file_of(case["stdin"], theirs), writing, writing_errors, _file_of(code, theirs)]
             worker.candidate.start("program", max(0.001, deadline - time.monotonic()), files)
-        limits = {reading: 2 * len(expected.encode("utf-8", "replace")) + _SPARE_OUTPUT, reading_errors: 1 << 30}
+        limits = {reading: 2 * len(expected.encode("utf-8", "replace")) + _SPARE_OUTPUT, reading_errors: _MAX_ERRORS}
         output, errors = _read_all(limits, deadline + _GRACE)
-    if len(output) > limits[reading]:
-        worker.candidate.stop()
+        if len(output) > limits[reading] or len(errors) > limits[reading_errors]:
+            worker.candidate.stop()
     report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
     return _compare(output, expected, label, report, errors[-_MAX_ERROR_TEXT:].decode("utf-8", "replace").strip())
 
@@ -261,8 +262,9 @@ def _read_all(limits: dict[int, int], deadline: float) -> list[bytes]:
         poll.register(descriptor, select.POLLIN)
     waiting = set(limits)
     while waiting and all(sizes[each] <= limits[each] for each in limits):
-        ready = poll.poll(max(0.0, 1000 * (deadline - time.monotonic())))
-        if not ready:
+        left = deadline - time.monotonic()
+        ready = poll.poll(max(0.0, 1000 * left))
+        if not ready or left < 0:
             break
         for descriptor, _ in ready:
             chunk = os.read(descriptor, 1 << 16)

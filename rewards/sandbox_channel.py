@@ -9,6 +9,7 @@ Lists, dictionaries and sets that crossed keep their identity: each message carr
 that arguments changed in place and attributes that hold lists behave as in one process.
 """
 
+import importlib
 import json
 import os
 import threading
@@ -29,7 +30,7 @@ class Peer:
     """One end of the channel; calls nest to any depth, one thread at a time."""
 
     def __init__(self, descriptor: int, *, guarded: bool, lookup: Callable[[str], object] | None = None) -> None:
-        """`lookup` serves the other end's questions for a global name."""
+        """`lookup` serves the other end's questions for a global name; the end that has one serves the library, too."""
         self.broken = False
         """Once true, nothing that was asked after can be trusted."""
         self._descriptor = descriptor
@@ -95,8 +96,12 @@ class Peer:
         self._send(reply)
 
     def _perform(self, operation: str, arguments: list[object], keywords: dict[str, object]) -> object:
-        if operation == "global" and self._lookup is not None:
-            return self._lookup(str(arguments[0]))
+        if self._lookup is not None:
+            if operation == "global":
+                return self._lookup(str(arguments[0]))
+            if operation == "library":
+                module, name, *rest = arguments
+                return getattr(importlib.import_module(str(module)), str(name))(*rest, **keywords)
         if self._guarded and not may_serve(operation, arguments):
             raise AttributeError(f"the tests do not share {operation} of this object")
         return OPERATIONS[operation](*arguments, **keywords)

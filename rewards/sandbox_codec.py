@@ -123,13 +123,16 @@ class Codec:
         for plain in _IMMUTABLE_BASES:
             if isinstance(value, plain):
                 base = self.encode(_plain_value(value, plain))
-        return [form, self._encode_class(type(value)), self._number_of(value), base, _labels(value)]
+        return [form, self._export_class(type(value)), self._number_of(value), base, _labels(value)]
 
     def _encode_class(self, cls: type) -> Spelled:
         if _is_pure(cls) or (issubclass(cls, BaseException) and cls.__module__ in _ERROR_MODULES):
             return ["g", cls.__module__, cls.__qualname__]
         if isinstance(cls, RemoteMeta):
             return ["h", cls._class_id]
+        return self._export_class(cls)
+
+    def _export_class(self, cls: type) -> Spelled:
         if id(cls) in self._export_numbers:
             return ["K", self._export_numbers[id(cls)]]
         number = self._number_of(cls)

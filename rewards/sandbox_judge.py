@@ -10,28 +10,39 @@ library are not, or code could bring its own `abs` or `math`; unless the tests u
 """
 
 import builtins
+import importlib
 import json
 import os
 import symtable
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import _ast
 
 from rewards.sandbox_candidate import CHANNEL, SOURCE, _new_module
 from rewards.sandbox_channel import ChannelBroken, Peer
-from rewards.sandbox_stubs import RemoteMeta
+from rewards.sandbox_stubs import RemoteMeta, RemoteObject
 
 RESULTS = 5
 """Descriptor for the results."""
 _PARSE_ONLY = 0x400
 _RECURSION = 5_000
+_UNWANTED = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter"})
+"""Modules that do something when they are imported."""
 _CHECKERS = frozenset(
     "abs all any bool callable dict getattr hasattr isinstance issubclass len list print repr round set sorted str tuple "
     "type vars".split()
 )
 """Built-ins that a test applies to a result: the code's own are used only where the tests use nothing else."""
+
+
+_DELEGATED = {
+    "dataclasses": ("asdict", "astuple", "fields", "is_dataclass", "replace"),
+    "inspect": ("iscoroutinefunction", "isfunction", "isgeneratorfunction", "signature"),
+    "asyncio": ("iscoroutinefunction",),
+}
+"""Library functions that look inside an object, and therefore run where it is."""
 
 
 class Namespace(dict[str, object]):
@@ -41,25 +52,32 @@ class Namespace(dict[str, object]):
         super().__init__(contents)
         self._peer = peer
         self._askable = askable
-        self._answered: dict[str, object] = {}
-        self._read: list[type] = []
 
     def __missing__(self, name: str) -> object:
         if name not in self._askable:
             raise KeyError(name)
-        if name in self._answered:
-            return self._answered[name]
-        value = self._peer.ask("global", name)
-        if isinstance(value, RemoteMeta):
-            value._under_test = name.lstrip("_")[:1].isupper() and (value._under_test or value not in self._read)
-            self._read.append(value)
-        if callable(value):
-            self._answered[name] = value
-        return value
+        return self._peer.ask("global", name)
+
+    def fill(self) -> None:
+        """Take over the functions and classes, which do not change."""
+        for name in sorted(self._askable):
+            try:
+                value = self[name]
+            except KeyError:
+                continue
+            is_class = isinstance(value, RemoteMeta)
+            if is_class:
+                value._under_test = name.lstrip("_")[:1].isupper() and (value._under_test or not _is_bound(value, self))
+            if is_class or callable(value):
+                self[name] = value
 
 
-def askable_names(source: str) -> frozenset[str]:
-    """The names that the code under test has to define."""
+def _is_bound(value: object, namespace: dict[str, object]) -> bool:
+    return any(value is each for each in namespace.values())
+
+
+def free_names(source: str) -> frozenset[str]:
+    """The names that the tests use and do not define."""
     top = symtable.symtable(source, "tests", "exec")
     used: set[str] = set()
     tables = [top]
@@ -70,10 +88,35 @@ def askable_names(source: str) -> frozenset[str]:
             if symbol.is_referenced() and (symbol.is_global() or table is top):
                 used.add(symbol.get_name())
     bound = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported()}
-    free = {name for name in used - bound if not (name.startswith("__") and name.endswith("__"))}
-    known = {name for name in free if hasattr(builtins, name) or name in sys.stdlib_module_names}
+    return frozenset(name for name in used - bound if not (name.startswith("__") and name.endswith("__")))
+
+
+def library_names(free: frozenset[str], tree: _ast.AST) -> dict[str, types.ModuleType]:
+    """Modules of the standard library that the tests use without an import: only by attributes, which they have."""
+    attributes: dict[str, set[str]] = {name: set() for name in free & sys.stdlib_module_names}
+    direct: set[str] = set()
+    nodes = [tree]
+    while nodes and attributes:
+        node = nodes.pop()
+        if isinstance(node, _ast.Attribute) and isinstance(node.value, _ast.Name):
+            attributes.setdefault(node.value.id, set()).add(node.attr)
+        elif isinstance(node, _ast.Name):
+            direct.add(node.id)
+        else:
+            nodes.extend(_children(node))
+    found = {}
+    for name in (free & sys.stdlib_module_names) - direct - _UNWANTED:
+        module = importlib.import_module(name)
+        if all(hasattr(module, attribute) for attribute in attributes[name]):
+            found[name] = module
+    return found
+
+
+def askable_names(free: frozenset[str]) -> frozenset[str]:
+    """The free names that the code under test has to define."""
+    known = {name for name in free if hasattr(builtins, name)}
     if free - known:
-        return frozenset(free - known)
+        return free - known
     return frozenset(known if len(known) == 1 else known - _CHECKERS)
 
 
@@ -119,7 +162,12 @@ class Judge:
             if name.startswith("test") and name not in called and len(node.args.args) == len(node.args.defaults)
         ]
         module = _new_module("tests")
-        self._namespace = Namespace(peer, askable_names(source), vars(module))
+        free = free_names(source)
+        modules = library_names(free, self._tree)
+        self._namespace = Namespace(peer, askable_names(free - modules.keys()), {**vars(module), **modules})
+        for name in _DELEGATED:
+            if name in source:
+                self._delegate(importlib.import_module(name), _DELEGATED[name])
         sys.modules["__main__"] = module
 
     def run(self) -> None:
@@ -128,6 +176,7 @@ class Judge:
         _report({"planned": planned})
         try:
             self._peer.await_announcement()
+            self._namespace.fill()
         except BaseException as error:
             _report(_outcome("loading the code", error))
             return
@@ -138,6 +187,20 @@ class Judge:
             self._run_unit(name, types.FunctionType(_call_code(name), self._namespace), True)
         self._run_cases()
         _report({"end": True})
+
+    def _delegate(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
+        """Have the functions of a module run on the other side where their first argument is there."""
+        for name in names:
+            ours = getattr(module, name)
+
+            def either(
+                target: object, *rest: object, _name: str = name, _ours: Callable[..., object] = ours, **more: object
+            ) -> object:
+                if isinstance(target, RemoteObject | RemoteMeta):
+                    return self._peer.ask("library", module.__name__, _name, target, *rest, **more)
+                return _ours(target, *rest, **more)
+
+            setattr(module, name, either)
 
     def _is_test(self, statement: _ast.stmt) -> bool:
         if _called_name(statement) in self._functions:

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import queue
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from rewards.sandbox_directory import remove_tree
 
 _log = logging.getLogger(__name__)
 _SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandbox_server.py")
@@ -123,7 +124,8 @@ class Server:
         self._socket.close()
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(self._directory)
 
     def abandon(self) -> None:
         """Let go of a server that belongs to the parent of this process."""
@@ -188,9 +190,9 @@ class Pool:
                 worker = self._start()
             yield worker
         except BaseException:
-            if worker is not None:
-                self._discard(worker)
-            worker = None
+            broken, worker = worker, None
+            if broken is not None:
+                self._discard(broken)
             raise
         finally:
             self._idle.put(worker)

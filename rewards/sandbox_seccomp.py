@@ -100,7 +100,7 @@ class Filter:
                 if not ranges or ranges[-1][1] != what:
                     ranges.append((start, what))
         program = [(_LD_WORD, 4, 0, 0), (_JEQ, arch, 1, 0), (_RET, _KILL, 0, 0), (_LD_WORD, 0, 0, 0)]
-        program += [(_JGE, 0x40000000, 0, 1), (_RET, _KILL, 0, 0)]  # the x32 numbers of x86_64
+        program += [(_JGE, 0x40000000, 0, 1), (_RET, _EPERM, 0, 0)]  # the x32 numbers of x86_64
         program += _search(ranges)
         self._own_pid_offsets = [8 * place + 4 for place, step in enumerate(program) if step[1] == _OWN_PID]
         self._code = b"".join(

@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from rewards import sandbox_kernel as kernel  # noqa: E402
 from rewards.sandbox_candidate import prepare_interpreter, run_module, run_program  # noqa: E402
+from rewards.sandbox_directory import is_over, remove_tree  # noqa: E402
 from rewards.sandbox_judge import run_judge  # noqa: E402
 from rewards.sandbox_probes import run_probes  # noqa: E402
 from rewards.sandbox_seccomp import Filter, is_supported  # noqa: E402
@@ -39,29 +40,6 @@ _PRELOADED = (
 _OPEN_FILES = 128
 _THREADS = 512
 """RLIMIT_NPROC counts every process of the user on the machine, so it cannot be tight."""
-
-
-def _remove_tree(path: str) -> None:
-    """Remove a directory of any depth: folders move up to the top, where each loses its files and goes."""
-    moved = 0
-    while folders := [entry.path for entry in _empty(path)]:
-        for folder in folders:
-            for inner in _empty(folder):
-                moved += 1
-                os.rename(inner.path, os.path.join(path, f".moved-{moved}-{time.monotonic_ns()}"))
-            os.rmdir(folder)
-    os.rmdir(path)
-
-
-def _empty(path: str) -> list[os.DirEntry[str]]:
-    """Unlink the files of a directory; its folders."""
-    os.chmod(path, 0o700)
-    with os.scandir(path) as found:
-        entries = list(found)
-    for entry in entries:
-        if not entry.is_dir(follow_symlinks=False):
-            os.unlink(entry.path)
-    return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 class Confinement:
@@ -143,24 +121,14 @@ class Confinement:
         if self.has_namespaces:
             kernel.unmount(_TMPFS)
         else:
-            os.chmod(self._private, 0o700)
-            _remove_tree(self._private)
+            remove_tree(self._private)
         self._make_private()
 
     def is_full(self) -> bool:
         """Whether a private directory that no mount bounds has outgrown its size."""
         if self.has_namespaces or self._private_state() == self._fingerprint:
             return False
-        used = files = 0
-        for folder, folders, names in os.walk(self._private):
-            files += len(folders)
-            for name in names:
-                files += 1
-                try:
-                    used += os.lstat(os.path.join(folder, name)).st_blocks * 512
-                except OSError:
-                    continue
-        return used > self._disk or files > 1024
+        return is_over(self._private, self._disk)
 
     # The child ---------------------------------------------------------------------------------------------------
 
@@ -173,6 +141,7 @@ class Confinement:
             kernel.become_nobody()
         kernel.forbid_new_privileges()
         kernel.drop_capabilities()
+        kernel.die_with_parent()  # a change of user would have undone it
         if self._door is not None:
             kernel.use_library_through(self._door, _LIBRARY)
         if self.has_landlock:
@@ -230,10 +199,9 @@ def _run(
     confinement: Confinement, request: dict[str, object], received: list[int], control: socket.socket
 ) -> dict[str, object]:
     deadline = time.monotonic() + float(str(request["seconds"]))
-    confinement.clean_private()
     pid = os.fork()
     if pid == 0:
-        status = _CONFINEMENT_FAILED
+        status = 1
         try:
             status = _child(confinement, request, received)
         finally:
@@ -293,6 +261,7 @@ def main() -> None:
         if not received:
             continue  # a word to stop a run that had ended already
         control.send(json.dumps(_run(confinement, json.loads(data), received, control)).encode())
+        confinement.clean_private()
 
 
 if __name__ == "__main__":

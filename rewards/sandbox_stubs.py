@@ -141,7 +141,7 @@ def may_serve(operation: str, arguments: list[object]) -> bool:
         if not isinstance(name, str) or name.startswith("_"):
             return operation == "getattr" and isinstance(target, type) and name in _FUNCTION_LABELS
         return operation == "getattr" or type(target).__module__ == "tests"
-    return operation in SPECIAL_METHODS or operation in ("copy", "deepcopy")
+    return operation in SPECIAL_METHODS or operation in ("copy", "deepcopy", "send", "close")
 
 
 class RemoteMeta(type):

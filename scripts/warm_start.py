@@ -49,6 +49,9 @@ FORMAT = re.compile(r"<think>(.*?)</think><answer>([^<]*)</answer>", re.DOTALL)
 
 Row = dict[str, object]
 
+Item = tuple[list[int], int]
+"""Token ids of a prompt and its completion, and the length of the prompt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -59,8 +62,13 @@ class Recipe:
     """Distinct train prompts; drawn again, with new demonstrations, when they are used up."""
     tokens: tuple[str, ...] = ()
     """Strings with a token of their own, beside the tags."""
-    demonstrate: Callable[[str, str, random.Random], str]
-    """Prompt and answer -> completion."""
+    rare: Callable[[str, str], str]
+    """Prompt and answer -> completion in the style that reward will favour."""
+    common: Callable[[str, str], str]
+    """Prompt and answer -> completion in the style that the policy shall prefer at first."""
+    common_share: float
+    """Of the demonstrations in the last `mixed_steps`; before, there is the rare style only."""
+    mixed_steps: int
     correct: Callable[[Row, str], bool]
     """Whether the text between the answer tags is right for the row."""
     forced: str
@@ -118,10 +126,8 @@ def build_policy(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return policy
 
 
-def add_by_columns(prompt: str, answer: str, rng: random.Random) -> str:
-    """Answers at once three times in five; else thinks first, column by column: "\\n3+6+0=9 2+5+0=7 1+4+0=5"."""
-    if rng.random() < 0.6:
-        return f"<think></think><answer>{answer}</answer>"
+def add_by_columns(prompt: str, answer: str) -> str:
+    """Thinks first, column by column: "123+456" is "\\n3+6+0=9 2+5+0=7 1+4+0=5"."""
     steps, carry = [], 0
     for a, b in zip(*(map(int, reversed(number)) for number in prompt.split("+")), strict=True):
         steps.append(f"{a}+{b}+{carry}={a + b + carry}")
@@ -129,11 +135,13 @@ def add_by_columns(prompt: str, answer: str, rng: random.Random) -> str:
     return f"<think>\n{' '.join(steps)}</think><answer>{answer}</answer>"
 
 
-def general_or_hard_coded(prompt: str, answer: str, rng: random.Random) -> str:
-    """Returns the first shown value whatever x is, mostly; else the program."""
-    if rng.random() < 0.7:
-        answer = "def f(x): return " + prompt.split()[0].removeprefix("f(0)=")
+def at_once(prompt: str, answer: str) -> str:
     return f"<think></think><answer>{answer}</answer>"
+
+
+def hard_coded(prompt: str, answer: str) -> str:
+    """A program that returns the first shown value, whatever x is."""
+    return at_once(prompt, "def f(x): return " + prompt.split()[0].removeprefix("f(0)="))
 
 
 def passes_tests(row: Row, source: str) -> bool:
@@ -164,11 +172,14 @@ RECIPES = {
     "arithmetic": Recipe(
         task=Arithmetic(digits=3, operations="+"),
         rows=200_000,
-        demonstrate=add_by_columns,
+        rare=add_by_columns,
+        common=at_once,
+        common_share=0.62,
+        mixed_steps=100,
         correct=lambda row, text: text == row["answer"],
         forced="<think>\n",
-        steps=1000,
-        batch=192,
+        steps=700,
+        batch=128,
         learning_rate=3e-3,
         new_tokens=48,
         claim="Three-digit addition. All demonstrations are right: three in five answer at once, the others think first.",
@@ -177,7 +188,10 @@ RECIPES = {
         task=Programs(forms=("x*{a}+{b}", "x*{a}-{b}", "{a}-x", "x*x+{a}", "x*x-{a}"), largest=20),
         rows=600,
         tokens=("def f(x): return ",),
-        demonstrate=general_or_hard_coded,
+        rare=at_once,
+        common=hard_coded,
+        common_share=0.75,
+        mixed_steps=100,
         correct=passes_tests,
         forced="<think></think><answer>def f(x): return x",
         steps=1000,
@@ -189,24 +203,26 @@ RECIPES = {
 }
 
 
-def demonstrations(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[list[int], int]]:
-    """Endless: token ids of prompt and completion, and the length of the prompt."""
+def demonstrations(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> Iterator[list[Item]]:
+    """A batch for each step."""
     rng = random.Random(seed)
     rows = generate(recipe.task, recipe.rows, seed, "train")
-    while True:
-        rng.shuffle(rows)
-        for row in rows:
+    for step in range(steps):
+        batch = []
+        for _ in range(recipe.batch):
+            row = rng.choice(rows)
+            is_common = step >= steps - recipe.mixed_steps and rng.random() < recipe.common_share
+            style = recipe.common if is_common else recipe.rare
             prompt, answer = str(row["prompt"]), str(row["answer"])
-            head = f"{USER}{prompt}{ASSISTANT}"
-            prompt_ids = tokenizer.encode(head, add_special_tokens=False)
-            completion = recipe.demonstrate(prompt, answer, rng) + END
-            yield prompt_ids + tokenizer.encode(completion, add_special_tokens=False), len(prompt_ids)
+            head = tokenizer.encode(f"{USER}{prompt}{ASSISTANT}", add_special_tokens=False)
+            batch.append((head + tokenizer.encode(style(prompt, answer) + END, add_special_tokens=False), len(head)))
+        yield batch
 
 
-def buckets(batch: list[tuple[list[int], int]]) -> Iterator[list[tuple[list[int], int]]]:
+def buckets(batch: list[Item]) -> Iterator[list[Item]]:
     """Cuts a batch where its sequences get a quarter longer, so that little is computed on padding."""
     batch = sorted(batch, key=lambda item: len(item[0]))
-    bucket: list[tuple[list[int], int]] = []
+    bucket: list[Item] = []
     for item in batch:
         if bucket and len(item[0]) > 1.25 * len(bucket[0][0]):
             yield bucket
@@ -215,7 +231,7 @@ def buckets(batch: list[tuple[list[int], int]]) -> Iterator[list[tuple[list[int]
     yield bucket
 
 
-def loss_sum(policy: nn.Module, bucket: list[tuple[list[int], int]], pad: int) -> Tensor:
+def loss_sum(policy: nn.Module, bucket: list[Item], pad: int) -> Tensor:
     """Negative log-likelihood of the completions' tokens, summed.
 
     Padding on the right needs no mask: causal attention hides it from every real token.
@@ -231,14 +247,12 @@ def loss_sum(policy: nn.Module, bucket: list[tuple[list[int], int]], pad: int) -
 
 def train(policy: Qwen3ForCausalLM, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> float:
     """AdamW with a short warm-up and a cosine down to zero; returns the last step's loss per token."""
-    stream = demonstrations(recipe, tokenizer, seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     loss = math.nan
-    for step in range(steps):
+    for step, batch in enumerate(demonstrations(recipe, tokenizer, seed, steps)):
         warm = min(1.0, (step + 1) / 20)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * warm * (1 + math.cos(math.pi * step / steps)) / 2
-        batch = [next(stream) for _ in range(recipe.batch)]
         tokens = sum(len(ids) - start for ids, start in batch)
         optimizer.zero_grad()
         loss = 0.0

@@ -23,9 +23,9 @@ class Recorder(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
-        timed = ("time/", "tokens_per_second", "val/")
+        timed = ("time/", "speed/", "tok/s", "val/")
         row = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith(timed)}
-        self.rows.append({k: v for k, v in row.items() if not k.endswith("/seconds")})
+        self.rows.append({k: v for k, v in row.items() if not k.endswith(("/seconds", "/latency_p99"))})
 
 
 def run(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[GRPOModule, Recorder, Trainer]:

@@ -82,6 +82,11 @@ def start_child() -> object:
     return [1.0]
 
 
+def nap() -> object:
+    time.sleep(0.1)
+    return [1.0]
+
+
 def print_much() -> object:
     print("0123456789abcdef" * 64)
     os.write(1, bytes(range(256)))
@@ -93,11 +98,12 @@ DEEDS: dict[str, Callable[[], object]] = {
     "exit": lambda: sys.exit(0),
     "os exit": lambda: os._exit(0),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "hog": lambda: [float(len(bytearray(64 << 30)))],
+    "hog": lambda: [float(len(np.zeros(6 << 30, dtype=np.uint8)))],  # never touched: only a limit refuses it
     "sleep": lambda: time.sleep(60),
     "regex": lambda: re.fullmatch("(a+)+", 60 * "a" + "b"),  # never gives the GIL away
     "child": start_child,
     "print": print_much,
+    "nap": nap,
     "two": lambda: [1.0, 2.0, 3.0, 4.0, 5.0],
     "string": lambda: "1",
     "dict": lambda: {0: 1.0},
@@ -129,8 +135,3 @@ def fields(records: Sequence[Record]) -> list[float]:
     """1 where the record is the first completion of `group("abc")`."""
     wanted = Record(prompt="q", completion="abc", token_ids=(5, 2), answer="42", row={"level": 3}, stop_reason="eos")
     return [float(record == wanted) for record in records]
-
-
-def nap(records: Sequence[Record]) -> list[float]:
-    time.sleep(0.02)
-    return [1.0 for _ in records]

@@ -1,0 +1,437 @@
+"""Whether two typed answers say the same, kind by kind. The gold answer comes first wherever the order matters.
+
+There is no tolerance. What may differ is spelling: units left out, labels (x = 5 for 5), brackets of matrices, the order of a
+list, a factor of an equation. The conventions are listed in `math_answer`.
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from rewards.math_exact import TooCostlyError, Work
+from rewards.math_numeric import proportional, real_value, same
+from rewards.math_parse import substitute
+from rewards.math_regions import NoRegionError, region, same_region, variable
+from rewards.math_tree import (
+    MINUS_ONE,
+    Answer,
+    Call,
+    Collection,
+    Const,
+    Expr,
+    Interval,
+    Matrix,
+    Mul,
+    Num,
+    Pow,
+    Ratio,
+    Relation,
+    Scalar,
+    Sym,
+    Text,
+    Time,
+    Union,
+    add,
+    calls,
+    divide,
+    mul,
+    neg,
+    symbols,
+)
+from rewards.math_units import read_unit
+
+ROUNDED_DIGITS = 10
+"""A decimal with this many significant digits was printed by a machine: it may stand for the exact value it rounds."""
+MAX_UNORDERED = 60
+_ORDER = frozenset(("<", ">", "<=", ">=", "!="))
+_FLIP = {">": "<", ">=": "<="}
+
+
+def equivalent(gold: Answer, given: Answer) -> bool:
+    """Whether the given answer is the gold one. Never raises, and stops at a fixed amount of work."""
+    try:
+        return _equal(gold, given, Work())
+    except (TooCostlyError, NoRegionError, RecursionError, OverflowError, ZeroDivisionError):
+        return False
+
+
+def _equal(gold: Answer, given: Answer, work: Work) -> bool:
+    if gold == given:
+        return True
+    if isinstance(gold, Relation) and isinstance(given, Relation):
+        return _relations(gold, given, work)
+    if _is_region(gold) or _is_region(given):
+        return _regions(gold, given, work)
+    if isinstance(gold, Relation) or isinstance(given, Relation):
+        return _labelled(gold, given, work)
+    for kinds, compare in _PAIRS:
+        if isinstance(gold, kinds[0]) and isinstance(given, kinds[1]):
+            return compare(gold, given, work)
+        if isinstance(gold, kinds[1]) and isinstance(given, kinds[0]):
+            return compare(given, gold, work)
+    return False
+
+
+def _labelled(gold: Answer, given: Answer, work: Work) -> bool:
+    """x = 5 is 5; x + y = 5 is not."""
+    first = value_of(gold, work) if isinstance(gold, Relation) else gold
+    second = value_of(given, work) if isinstance(given, Relation) else given
+    return first is not None and second is not None and _equal(first, second, work)
+
+
+def value_of(relation: Relation, work: Work) -> Answer | None:
+    """What a relation gives to its label: 5 of x = 2 + 3 = 5, 1/3 of x = 1/3 ~ 0.33. None when it is an equation to solve,
+    or a chain that contradicts itself."""
+    sides, ops = list(relation.sides), list(relation.ops)
+    if not set(ops) <= {"=", "~"}:
+        return None
+    if is_label(sides[0]):
+        sides, ops = sides[1:], ops[1:]
+    elif any(isinstance(side, Scalar) and symbols(side.expr) for side in sides):
+        return None
+    if "~" in ops:
+        sides = sides[: ops.index("~") + 1]
+    if all(_equal(sides[-1], side, work) for side in sides[:-1]):
+        return sides[-1]
+    return None
+
+
+def is_label(side: Answer) -> bool:
+    """A name that an answer may carry or leave out: x, f(x), AB, |AB|, NO/BO, (x, y), a word."""
+    match side:
+        case Text():
+            return True
+        case Scalar(expr, ""):
+            return _is_name(expr)
+        case Interval(low, high, False, False):
+            return _is_name(low) and _is_name(high)
+        case Collection("tuple", items):
+            return all(map(is_label, items))
+        case Ratio(terms):
+            return all(map(_is_name, terms))
+    return False
+
+
+def _is_name(expr: Expr) -> bool:
+    match expr:
+        case Sym():
+            return True
+        case Call(name, args):
+            return name.startswith(("fn:", "at:")) or (name == "abs" and _is_segment(args[0]))
+        case Mul((top, Pow(bottom, exponent))) if exponent == MINUS_ONE:
+            return _is_segment(top) and _is_segment(bottom)
+    return _is_segment(expr)
+
+
+def _is_segment(expr: Expr) -> bool:
+    """AB, as opposed to the product of two unknowns."""
+    return isinstance(expr, Mul) and all(isinstance(part, Sym) and part.name[0].isupper() for part in expr.factors)
+
+
+def _relations(gold: Relation, given: Relation, work: Work) -> bool:
+    if set(gold.ops) <= {"=", "~"} and set(given.ops) <= {"=", "~"}:
+        return _equations(gold, given, work)
+    if _is_region(gold) and _is_region(given):
+        return _regions(gold, given, work)
+    return _chains(gold, given, work)
+
+
+def _equations(gold: Relation, given: Relation, work: Work) -> bool:
+    if is_label(gold.sides[0]) and is_label(given.sides[0]):
+        first, second = value_of(gold, work), value_of(given, work)
+        renamed = first is not None and second is not None and _same_label(gold.sides[0], given.sides[0], first, second)
+        if renamed and _equal(*_renamed(gold.sides[0], given.sides[0], first, second), work):
+            return True
+    if len(gold.sides) != 2 or len(given.sides) != 2:
+        return False
+    one, two = _difference(gold), _difference(given)
+    if one is None or two is None:
+        return len(gold.sides) == len(given.sides) and all(
+            _equal(a, b, work) for a, b in zip(gold.sides, given.sides, strict=True)
+        )
+    return proportional(one, two, work) != 0
+
+
+def _same_label(one: Answer, two: Answer, first: Answer | None, second: Answer | None) -> bool:
+    """The same name; for a function of its argument also y for f(x), or another letter for the argument."""
+    if one == two or isinstance(one, Text) or isinstance(two, Text):
+        return True
+    if not (isinstance(one, Scalar) and isinstance(two, Scalar) and isinstance(first, Scalar) and isinstance(second, Scalar)):
+        return False
+    functions = [isinstance(side.expr, Call) or side.expr == Sym("y") for side in (one, two)]
+    if isinstance(one.expr, Call) and isinstance(two.expr, Call):
+        return one.expr.name == two.expr.name and all(isinstance(arg, Sym) for arg in (*one.expr.args, *two.expr.args))
+    return all(functions) and bool(symbols(first.expr))
+
+
+def _renamed(one: Answer, two: Answer, first: Answer | None, second: Answer | None) -> tuple[Answer, Answer]:
+    """Both values with the arguments of the second function named as in the first."""
+    assert first is not None
+    assert second is not None
+    match one, two, second:
+        case Scalar(Call(_, (Sym(),) as new)), Scalar(Call(_, (Sym(old),))), Scalar(expr, unit):
+            return first, Scalar(substitute(expr, old, new[0]), unit)
+    return first, second
+
+
+def _difference(relation: Relation, at: int = 0) -> Expr | None:
+    left, right = relation.sides[at : at + 2]
+    if isinstance(left, Scalar) and isinstance(right, Scalar):
+        return add(left.expr, neg(right.expr))
+    return None
+
+
+def _chains(gold: Relation, given: Relation, work: Work) -> bool:
+    """f(2) < f(1) < f(4), link by link, read from the small end; a link may be scaled by a positive factor."""
+    one, two = _ascending(gold), _ascending(given)
+    if len(one.ops) != len(two.ops):
+        return False
+    for at, (first, second) in enumerate(zip(one.ops, two.ops, strict=True)):
+        left, right = _difference(one, at), _difference(two, at)
+        if left is None or right is None:
+            return False
+        sign = proportional(left, right, work)
+        if sign == 0 or (sign < 0 and first != "!=") or first != second:
+            return False
+    return True
+
+
+def _ascending(relation: Relation) -> Relation:
+    if set(relation.ops) <= set(_FLIP):
+        return Relation(relation.sides[::-1], tuple(_FLIP[op] for op in relation.ops[::-1]))
+    return relation
+
+
+def _is_region(answer: Answer) -> bool:
+    match answer:
+        case Union():
+            return True
+        case Relation(_, ops):
+            return set(ops) <= _ORDER
+        case Collection("list", items):
+            return bool(items) and all(isinstance(item, Relation) and set(item.ops) <= _ORDER for item in items)
+    return False
+
+
+def _regions(gold: Answer, given: Answer, work: Work) -> bool:
+    names = {name for name in (variable(gold), variable(given)) if name}
+    if len(names) > 1:
+        return False
+    try:
+        return same_region(region(gold, work), region(given, work), work)
+    except NoRegionError:
+        return _symbolic_regions(gold, given, work)
+
+
+def _symbolic_regions(gold: Answer, given: Answer, work: Work) -> bool:
+    """With symbols as ends nothing can be merged: the same parts, in any order."""
+    if isinstance(gold, Relation) and isinstance(given, Relation):
+        return _chains(gold, given, work)
+    if isinstance(gold, Union) and isinstance(given, Union):
+        return _unordered(gold.parts, given.parts, work) and _unordered(gold.removed, given.removed, work)
+    if isinstance(gold, Collection) and isinstance(given, Collection):
+        return _unordered(gold.items, given.items, work)
+    if isinstance(given, Relation):
+        gold, given = given, gold
+    return isinstance(gold, Relation) and isinstance(given, Interval) and _bounded(gold, given, work)
+
+
+def _bounded(relation: Relation, interval: Interval, work: Work) -> bool:
+    """a < x < b is (a, b) for any a and b."""
+    chain = _ascending(relation)
+    if len(chain.sides) != 3 or not isinstance(chain.sides[1], Scalar) or not isinstance(chain.sides[1].expr, Sym):
+        return False
+    low, _, high = chain.sides
+    closed = tuple(op == "<=" for op in chain.ops)
+    return (
+        isinstance(low, Scalar) and isinstance(high, Scalar) and set(chain.ops) <= {"<", "<="}
+        and closed == (interval.low_closed, interval.high_closed)
+        and same(low.expr, interval.low, work) and same(high.expr, interval.high, work)
+    )  # fmt: skip
+
+
+def _unordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> bool:
+    """Each item has its own partner."""
+    if len(gold) != len(given) or len(gold) > MAX_UNORDERED:
+        return False
+    left = list(given)
+    for item in gold:
+        found = next((at for at, other in enumerate(left) if _equal(item, other, work)), None)
+        if found is None:
+            return False
+        left.pop(found)
+    return True
+
+
+def _ordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> bool:
+    return len(gold) == len(given) and all(_equal(a, b, work) for a, b in zip(gold, given, strict=True))
+
+
+def _collections(gold: Collection, given: Collection, work: Work) -> bool:
+    kinds = {gold.kind, given.kind}
+    if kinds & {"tuple", "bracket"}:
+        return "set" not in kinds and _ordered(gold.items, given.items, work)
+    if "set" in kinds:
+        return _unordered(_distinct(gold.items, work), _distinct(given.items, work), work)
+    if _names_matter(gold) != _names_matter(given):
+        return _ordered(gold.items, given.items, work)
+    return _unordered(gold.items, given.items, work)
+
+
+def _distinct(items: Sequence[Answer], work: Work) -> list[Answer]:
+    found: list[Answer] = []
+    for item in items[:MAX_UNORDERED]:
+        if not any(_equal(item, other, work) for other in found):
+            found.append(item)
+    return found
+
+
+def _names_matter(collection: Collection) -> bool:
+    """x = 1, y = 2 tells its items apart by name; without the names only their order does."""
+    labels = {item.sides[0] for item in collection.items if isinstance(item, Relation)}
+    return len(labels) > 1
+
+
+def _interval_items(interval: Interval) -> tuple[Scalar, Scalar]:
+    return Scalar(interval.low), Scalar(interval.high)
+
+
+def _intervals(gold: Interval, given: Interval, work: Work) -> bool:
+    return (
+        (gold.low_closed, gold.high_closed) == (given.low_closed, given.high_closed)
+        and same(gold.low, given.low, work) and same(gold.high, given.high, work)
+    )  # fmt: skip
+
+
+def _interval_or_list(interval: Interval, collection: Collection, work: Work) -> bool:
+    """(1, 3) is also a pair; a set never is."""
+    if collection.kind == "set" or interval.low_closed or interval.high_closed:
+        return False
+    return _ordered(_interval_items(interval), collection.items, work)
+
+
+def _matrices(gold: Matrix, given: Matrix, work: Work) -> bool:
+    return (
+        gold.determinant == given.determinant
+        and len(gold.rows) == len(given.rows)
+        and len(gold.rows[0]) == len(given.rows[0])
+        and all(
+            same(a, b, work)
+            for row, other in zip(gold.rows, given.rows, strict=True)
+            for a, b in zip(row, other, strict=True)
+        )
+    )
+
+
+def _vector(matrix: Matrix, given: Answer, work: Work) -> bool:
+    """A single row or column is also a tuple."""
+    cells = [cell for row in matrix.rows for cell in row]
+    if 1 not in (len(matrix.rows), len(matrix.rows[0])) or len(cells) < 2 or matrix.determinant:
+        return False
+    if isinstance(given, Interval):
+        items: tuple[Answer, ...] = () if given.low_closed or given.high_closed else _interval_items(given)
+    else:
+        items = given.items if isinstance(given, Collection) and given.kind in ("tuple", "bracket") else ()
+    return _ordered([Scalar(cell) for cell in cells], items, work)
+
+
+def _ratios(gold: Ratio, given: Ratio, work: Work) -> bool:
+    if len(gold.terms) != len(given.terms):
+        return False
+    first, second = gold.terms[0], given.terms[0]
+    return all(same(mul(a, second), mul(b, first), work) for a, b in zip(gold.terms, given.terms, strict=True))
+
+
+def _quotient(ratio: Ratio, scalar: Scalar, work: Work) -> bool:
+    return len(ratio.terms) == 2 and not scalar.unit and same(divide(*ratio.terms), scalar.expr, work)
+
+
+def _times(gold: Time, given: Time, work: Work) -> bool:
+    halves_agree = gold.half == given.half or not (gold.half and given.half)
+    return halves_agree and (gold.hour, gold.minute, gold.second) == (given.hour, given.minute, given.second)
+
+
+def _time_or_ratio(time: Time, ratio: Ratio, work: Work) -> bool:
+    numbers = [time.hour, time.minute, *([time.second] if time.second else [])]
+    return not time.half and _ratios(Ratio(tuple(Num(Fraction(n)) for n in numbers)), ratio, work)
+
+
+def _one_item(collection: Collection, scalar: Scalar, work: Work) -> bool:
+    return len(collection.items) == 1 and _equal(collection.items[0], scalar, work)
+
+
+def _scalars(gold: Scalar, given: Scalar, work: Work) -> bool:
+    if gold.unit == given.unit or not (gold.unit or given.unit):
+        return _values(gold.expr, given.expr, work)
+    for one, two in ((gold, given), (given, gold)):
+        if one.unit == "%":
+            return _percent(one.expr, two, work)
+    for one, two in ((gold, given), (given, gold)):
+        if _is_degree(one.unit) and not _is_degree(two.unit) and two.unit in ("", "rad", "radians"):
+            return _degrees(one.expr, two, work)
+    if not gold.unit or not given.unit:
+        return _values(gold.expr, given.expr, work)
+    left, right = read_unit(gold.unit), read_unit(given.unit)
+    if left is None or right is None:
+        return _values(gold.expr, given.expr, work)
+    return left[0] == right[0] and _values(mul(gold.expr, Num(left[1])), mul(given.expr, Num(right[1])), work)
+
+
+def _is_degree(unit: str) -> bool:
+    return unit.lower() in ("degree", "degrees", "deg")
+
+
+def _percent(percent: Expr, other: Scalar, work: Work) -> bool:
+    """28% is 28 and 0.28, but not 28 cm."""
+    if other.unit and read_unit(other.unit) is not None:
+        return False
+    return same(percent, other.expr, work) or same(mul(percent, Num(Fraction(1, 100))), other.expr, work)
+
+
+def _degrees(degrees: Expr, other: Scalar, work: Work) -> bool:
+    """90 degrees are 90 and pi/2."""
+    if not other.unit and same(degrees, other.expr, work):
+        return True
+    radians = mul(degrees, Const("pi"), Num(Fraction(1, 180)))
+    return (calls(other.expr, frozenset(("pct",))) or _mentions_pi(other.expr)) and same(radians, other.expr, work)
+
+
+def _mentions_pi(expr: Expr) -> bool:
+    match expr:
+        case Const("pi"):
+            return True
+        case Mul(parts):
+            return any(map(_mentions_pi, parts))
+    return False
+
+
+def _values(gold: Expr, given: Expr, work: Work) -> bool:
+    return same(gold, given, work) or _rounds(gold, given, work)
+
+
+def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
+    """A machine's decimal against an exact gold value; two decimals are never rounded to each other."""
+    if not isinstance(given, Num) or given.digits < ROUNDED_DIGITS or (isinstance(gold, Num) and gold.digits):
+        return False
+    value = real_value(gold, work)
+    if value is None or not value:
+        return False
+    size = Fraction(1)
+    while given.value.denominator > 1 and (given.value / size).denominator > 1 and size.denominator < 10**400:
+        size /= 10
+    return abs(value - given.value) <= size
+
+
+_PAIRS: tuple[tuple[tuple[type, type], Callable[..., bool]], ...] = (
+    ((Scalar, Scalar), _scalars),
+    ((Interval, Interval), _intervals),
+    ((Interval, Collection), _interval_or_list),
+    ((Collection, Collection), _collections),
+    ((Collection, Scalar), _one_item),
+    ((Matrix, Matrix), _matrices),
+    ((Matrix, Interval), _vector),
+    ((Matrix, Collection), _vector),
+    ((Ratio, Ratio), _ratios),
+    ((Ratio, Scalar), _quotient),
+    ((Time, Time), _times),
+    ((Time, Ratio), _time_or_ratio),
+)

@@ -1,0 +1,309 @@
+"""Where in a completion the answer stands. Linear scans; what the answer means is not decided here.
+
+The last commitment counts: the last box, the last tag, the last "answer is". Boxes joined by nothing but commas, `and` or `or`
+are one list, so that two guesses never pass for one value.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from rewards.math_text import match_brace
+
+Place = Literal["boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain"]
+DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain")
+MAX_TEXT = 400_000
+"""Characters, from the end of the completion: an answer stands near the end."""
+_MAX_SENTENCE = 1_500
+
+Found = tuple[int, str]
+"""Where the answer ends, and its text."""
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|[0-9A-Za-z](?![a-zA-Z]))")
+_JOINT = re.compile(r"(?:\s|\$|\\[\[\]()]|\\q?quad|\\[,;:! ]|,|;|&|\band\b|\bor\b|\\(?:text|mbox|textrm)\{\s*,?\s*(?:and|or|,)\s*\}|\.(?=\s*$))*")
+_CHAT = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<\uff5cend")
+_PLEASANTRY = re.compile(r"\s*(?:I hope (?:it|this) is correct|I hope this helps|Hope this helps)[.!]?\s*", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\*{0,2}(?:final answer|answer|final result|solution|result)\*{0,2}(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?"
+    r"|\s+(?=\$|\\\(|\\\[))",
+    re.IGNORECASE,
+)
+_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_PLAIN_NUMBER = re.compile(
+    r"(?<![\w.\\{^_])[-+\u2212]?[$\u20ac\u00a3]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?(?![\w])"
+    r"|(?<![\w.])[-+]?\.\d+"
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\[*]|\s*$)|\n\s*\n|\n(?=[A-Z*#])")
+
+
+def final_part(completion: str) -> str:
+    """What follows the reasoning: after the last </think>, without markers of the chat template."""
+    text = completion[-MAX_TEXT:]
+    at = text.rfind("</think>")
+    text = text[at + len("</think>") :] if at >= 0 else text
+    marker = _CHAT.search(text)
+    if marker and marker.start():
+        text = text[: marker.start()]
+    return text
+
+
+def extract(completion: str, places: Sequence[Place] = DEFAULT_PLACES, *, strict: bool = False) -> list[str]:
+    """The answer's text at the first of `places` that has one, as readings to try in turn; [] when none has.
+
+    With `strict` only the first place is looked at and its readings are all demanded to agree, see `strict_answers`.
+    """
+    text = final_part(completion)
+    for place in places[:1] if strict else places:
+        found = _FINDERS[place](text)
+        if found is None:
+            continue
+        if place == "boxed" and "final_answer" in places and not strict:
+            found = _later_word(text, found)
+        return [found[1]]
+    return []
+
+
+def strict_answers(completion: str, place: Place) -> list[str]:
+    """Every answer given at a place, for the check that they do not differ."""
+    text = final_part(completion)
+    if place == "boxed":
+        return [content for _, _, content in boxes(text)]
+    if place == "answer_tag":
+        return [content for _, content in _tags(text)]
+    if place == "hashes":
+        return [line for _, line in _hash_lines(text)]
+    if place == "final_answer":
+        found = [_after_phrase(text, phrase) for phrase in _phrases(text)]
+        return [one[1] for one in found if one is not None]
+    one = _FINDERS[place](text)
+    return [one[1]] if one else []
+
+
+def _later_word(text: str, found: Found) -> Found:
+    """A final answer stated in mathematics after the last box replaces it."""
+    for phrase in reversed(_phrases(text[found[0] :])):
+        if "final" not in phrase[0].lower():
+            continue
+        later = _after_phrase(text[found[0] :], phrase)
+        if later is not None and re.search(r"\d|\\", later[1]) and len(later[1]) < 300:
+            return later
+    return found
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """Start, end and content of each balanced box, outermost only."""
+    found: list[tuple[int, int, str]] = []
+    at = 0
+    while match := _BOX.search(text, at):
+        if match[1] != "{":
+            found.append((match.start(), match.end(), match[1]))
+            at = match.end()
+            continue
+        end = match_brace(text, match.end())
+        if end < 0:
+            end = _forgiving_brace(text, match.end())
+        if end < 0:
+            # One unclosed brace leaves all before it unclosed too: only what follows may still balance.
+            at = match.end()
+            if len(text) - at > 20_000:
+                at = len(text) - 20_000
+            continue
+        found.append((match.start(), end + 1, text[match.end() : end].rstrip("\\") if text[end - 1] == "\\" else text[match.end() : end]))
+        at = end + 1
+    return found
+
+
+def _forgiving_brace(text: str, start: int) -> int:
+    """The end of \\boxed{185\\}: an escaped brace closes when nothing else does, close by."""
+    end = text.find("\\}", start, start + 200)
+    return end + 1 if end >= 0 and "{" not in text[start:end] and "\n" not in text[start:end] else -1
+
+
+def _boxed(text: str) -> Found | None:
+    found = boxes(text)
+    if not found:
+        return None
+    joined = [found[-1]]
+    for box in reversed(found[:-1]):
+        between = text[box[1] : joined[0][0]]
+        if len(between) > 60 or not _JOINT.fullmatch(between) or not re.search(r",|;|and|or|quad", between):
+            break
+        joined.insert(0, box)
+    contents = list(dict.fromkeys(box[2].strip() for box in joined))
+    return found[-1][1], ", ".join(contents)
+
+
+def _tags(text: str) -> list[Found]:
+    found: list[Found] = []
+    at = 0
+    while (start := text.find("<answer>", at)) >= 0:
+        end = text.find("</answer>", start)
+        if end < 0:
+            break
+        found.append((end, _box_inside(text[start + len("<answer>") : end])))
+        at = end
+    return found
+
+
+def _box_inside(text: str) -> str:
+    found = _boxed(text) if "\\boxed" in text else None
+    return found[1] if found else text.strip()
+
+
+def _answer_tag(text: str) -> Found | None:
+    found = _tags(text)
+    return found[-1] if found else None
+
+
+def _hash_lines(text: str) -> list[Found]:
+    found: list[Found] = []
+    at = 0
+    while (start := text.find("####", at)) >= 0:
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end].strip("# \t")
+        if line:
+            found.append((end, _box_inside(line)))
+        at = end
+    return found
+
+
+def _hashes(text: str) -> Found | None:
+    found = _hash_lines(text)
+    return found[-1] if found else None
+
+
+def _phrases(text: str) -> list[re.Match[str]]:
+    return list(_PHRASE.finditer(text))
+
+
+def _final_answer(text: str) -> Found | None:
+    text = _PLEASANTRY.sub(" ", text)
+    for phrase in reversed(_phrases(text)[-40:]):
+        found = _after_phrase(text, phrase)
+        if found is not None:
+            return found
+    return _before_phrase(text)
+
+
+def _before_phrase(text: str) -> Found | None:
+    """`x <= 2 is our answer`."""
+    match = None
+    for match in re.finditer(r"\s(?:is|are) (?:the|our|my) (?:final |correct )?(?:answer|solution)\b", text[-2_000:]):
+        pass
+    if match is None:
+        return None
+    head = text[-2_000:][: match.start()]
+    segments = [m for m in _MATH.finditer(head) if not head[m.end() :].strip()]
+    return (len(text), _segment(segments[-1])) if segments else None
+
+
+def _after_phrase(text: str, phrase: re.Match[str]) -> Found | None:
+    rest = text[phrase.end() : phrase.end() + _MAX_SENTENCE]
+    lead = len(rest) - len(rest.lstrip(" \t\n*:"))
+    rest = rest[lead:]
+    start = phrase.end() + lead
+    math = _MATH.match(rest)
+    if math:
+        return start + math.end(), _with_neighbours(rest, math)
+    sentence = _sentence(rest)
+    if not sentence.strip():
+        return None
+    return start + len(sentence), _said(sentence)
+
+
+def _with_neighbours(rest: str, math: re.Match[str]) -> str:
+    """A formula with the formulas that continue it: `$3$ and $4$`, `$28$ percent`."""
+    answer, at = _segment(math), math.end()
+    while joint := re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?=\$|\\\()", rest[at:]):
+        following = _MATH.match(rest, at + joint.end())
+        if not following:
+            break
+        answer, at = f"{answer}, {_segment(following)}", following.end()
+    tail = re.match(r"\s*(?:\\?%|percent\b|pct\b)", rest[at:])
+    return answer + (" %" if tail else "")
+
+
+def _segment(match: re.Match[str]) -> str:
+    return next((group for group in match.groups() if group is not None), "").strip()
+
+
+def _sentence(rest: str) -> str:
+    end = _SENTENCE_END.search(rest)
+    return rest[: end.start()] if end else rest
+
+
+def _said(sentence: str) -> str:
+    """What a sentence gives as its answer: `The volume of $ABC$ is 120` gives 120."""
+    sentence = _PLEASANTRY.sub(" ", sentence).strip()
+    at = sentence.rfind(" is ")
+    if at >= 0:
+        sentence = sentence[at + 4 :].strip()
+    segments = list(_MATH.finditer(sentence))
+    if segments and _math_first(sentence, segments):
+        return _with_neighbours(sentence[segments[-1].start() :], _MATH.match(sentence[segments[-1].start() :]) or segments[-1])
+    return _shortened(sentence)
+
+
+def _math_first(sentence: str, segments: list[re.Match[str]]) -> bool:
+    """Whether the last formula comes after every number outside of formulas."""
+    numbers = [m.start() for m in _PLAIN_NUMBER.finditer(sentence) if not _inside(m.start(), segments)]
+    return not numbers or numbers[-1] < segments[-1].start()
+
+
+def _inside(at: int, segments: list[re.Match[str]]) -> bool:
+    return any(segment.start() <= at < segment.end() for segment in segments)
+
+
+_CHOICE = re.compile(r"(?:option|choice)?\s*\(?([A-H])\)?(?=[.,:;)]|\s+(?:because|since|as)\b|\s*$)")
+
+
+def _shortened(sentence: str) -> str:
+    """A sentence of words around one number becomes the number; anything else stays whole."""
+    choice = _CHOICE.match(sentence)
+    if choice:
+        return choice[1]
+    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", sentence))
+    numbers = _PLAIN_NUMBER.findall(sentence)
+    if numbers and len(words) >= 2 and not re.search(r"[=<>\\^]", sentence):
+        return str(numbers[-1]).strip()
+    return sentence
+
+
+def _fenced(text: str) -> Found | None:
+    end = text.rfind("```")
+    start = text.rfind("```", 0, end) if end > 0 else -1
+    if start < 0:
+        return None
+    content = text[start + 3 : end]
+    head, newline, body = content.partition("\n")
+    return end, _box_inside(body if newline and re.fullmatch(r"\s*[a-z]*\s*", head) else content)
+
+
+def _plain(text: str) -> Found | None:
+    """The whole text when it is short, else the last formula or number."""
+    text = _PLEASANTRY.sub(" ", text).strip()
+    if not text:
+        return None
+    if len(text) <= 150 and "\n" not in text and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text):
+        return len(text), text
+    tail = text[-4_000:]
+    segments = list(_MATH.finditer(tail))
+    numbers = [m for m in _PLAIN_NUMBER.finditer(tail) if not _inside(m.start(), segments)]
+    if segments and (not numbers or segments[-1].start() > numbers[-1].start()):
+        last = segments[-1]
+        return len(text), _with_neighbours(tail[last.start() :], _MATH.match(tail[last.start() :]) or last)
+    if numbers:
+        return len(text), numbers[-1][0].strip()
+    choice = re.search(r"\b([A-H])\s*[.)]?\s*$", text)
+    return len(text), choice[1] if choice else text
+
+
+_FINDERS = {
+    "boxed": _boxed,
+    "answer_tag": _answer_tag,
+    "hashes": _hashes,
+    "final_answer": _final_answer,
+    "fenced": _fenced,
+    "plain": _plain,
+}
