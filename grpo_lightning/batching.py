@@ -56,7 +56,7 @@ class MicroBatch:
     def to(self, device: torch.device) -> "MicroBatch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        return replace(self, **moved)  # type: ignore[arg-type]
 
 
 def samples_of(groups: Sequence[Group], advantages: Float[np.ndarray, "P G"]) -> list[list[Sample]]:

@@ -21,6 +21,7 @@ class SampleLog(Callback):
     Args:
         every_n_rollouts: How often.
         completions: How many of the group.
+
     """
 
     def __init__(self, every_n_rollouts: int = 10, completions: int = 4) -> None:
@@ -60,6 +61,7 @@ class ExportPolicy(Callback):
 
     Args:
         folder: Where; null: `policy` in the run's folder.
+
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -84,7 +86,9 @@ class WritePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         rollout, scores = outputs
-        path = Path(trainer.default_root_dir) / f"predictions{'' if trainer.is_global_zero else trainer.global_rank}.jsonl"
+        path = (
+            Path(trainer.default_root_dir) / f"predictions{'' if trainer.is_global_zero else trainer.global_rank}.jsonl"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if batch_idx == 0 else "a", encoding="utf-8") as file:
             for group, rewards in zip(rollout.groups, scores.rewards, strict=True):

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -26,6 +27,17 @@ class BoundaryCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._crossed = self._multiple(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        """Mends a count: resumed from the last batch of an epoch, Lightning does not count the next epoch as started.
+
+        A later checkpoint would keep the error, and resuming from that one at an epoch's end would train an epoch more.
+        """
+        progress = trainer.fit_loop.epoch_progress
+        for counts in (progress.total, progress.current):
+            if counts.ready == counts.processed:
+                counts.ready += 1
+                counts.started += 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -55,14 +67,14 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
 
 class Interruption(Callback):
-    """Ctrl-C and SIGTERM end the run after the rollout at hand, with a checkpoint; the same signal again ends it at once.
+    """Ctrl-C and SIGTERM end the run after the rollout at hand, with a checkpoint; once more, at once.
 
     `received` is the signal's number afterwards, None if none came.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,4 +99,4 @@ class Interruption(Callback):
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
-        rank_zero_info(f"received {signal.Signals(number).name}: finishing this step, then saving; once more to leave now")
+        rank_zero_info(f"received {signal.Signals(number).name}: this step, then out")

@@ -7,7 +7,7 @@ Array = np.ndarray
 
 
 def weighted_sum(rewards: Float[Array, "P G K"], weights: Float[Array, " K"]) -> Float[Array, "P G"]:
-    """r = sum_k w_k r_k.
+    """R = sum_k w_k r_k.
 
     Where a reward does not apply to one completion, the mean of the group's other values stands in: the completion
     neither gains nor loses by it. Where it applies to nobody in the group, it adds nothing. A completion to which no
@@ -20,7 +20,7 @@ def weighted_sum(rewards: Float[Array, "P G K"], weights: Float[Array, " K"]) ->
 
 
 def _group_means(rewards: Float[Array, "P G K"], valid: np.ndarray) -> Float[Array, "P 1 K"]:
-    """Means over the valid entries, 0 without any; held between the extremes, so that equal values give just that value."""
+    """Means over the valid entries, 0 without any; within the extremes, so that equal values give just that value."""
     counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
     means = np.where(valid, rewards, 0.0).sum(axis=1, keepdims=True) / counts
     low = np.where(valid, rewards, np.inf).min(axis=1, keepdims=True)

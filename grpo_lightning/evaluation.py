@@ -10,6 +10,7 @@ from grpo_lightning.metrics import RIGHT, Tally
 from grpo_lightning.scoring import Scorer
 from grpo_lightning.types import Prompt
 
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How held-out prompts are answered in validate, test and during fit."""

@@ -29,7 +29,7 @@ class TokenLogprobs:
 
 
 def completion_logprobs(policy: PreTrainedModel, batch: MicroBatch, *, temperature: float) -> TokenLogprobs:
-    """log pi(token) and entropy of every completion token under softmax(logits / temperature), in float32.
+    """Log pi(token) and entropy of every completion token under softmax(logits / temperature), in float32.
 
     The hidden state at position t predicts the token at t + 1.
     """

@@ -40,7 +40,9 @@ class Tally:
         """Each mean = its total / its count over everything added on all ranks; left out where the count is 0."""
         values: dict[str, float] = {}
         if self._sums:
-            pairs = [[sum(map(float, column)) for column in zip(*entries, strict=True)] for entries in self._sums.values()]
+            pairs = [
+                [sum(map(float, column)) for column in zip(*entries, strict=True)] for entries in self._sums.values()
+            ]
             sums = all_sum(torch.tensor(pairs, dtype=torch.float64)).tolist()
             values |= {name: total / count for name, (total, count) in zip(self._sums, sums, strict=True) if count > 0}
         if self._maxima:
@@ -49,9 +51,7 @@ class Tally:
         return values
 
 
-def tally_scores(
-    tally: Tally, scores: Scores, rewards: np.ndarray, advantages: np.ndarray, *, accuracy: str
-) -> None:
+def tally_scores(tally: Tally, scores: Scores, rewards: np.ndarray, advantages: np.ndarray, *, accuracy: str) -> None:
     """Each reward by itself, their combination, how much signal the groups carry, and the share that is right."""
     right = scores.rewards[:, :, scores.names.index(accuracy)]
     tally.add("accuracy", float((right >= RIGHT).sum()), float((~np.isnan(right)).sum()))

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.advantages import AdvantageConfig, group_advantages
@@ -85,6 +88,7 @@ class GRPOModule(LightningModule):
         evaluation: How held-out prompts are answered.
         reward_workers: Processes that score; null: one per core.
         seed: Of every random draw; the command line sets it from seed_everything.
+
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class GRPOModule(LightningModule):
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         self.automatic_optimization = False
+        self.reference: PreTrainedModel | None
         self.policy_config, self.group_size, self.sampling = policy, group_size, sampling
         self.advantage, self.objective, self.update = advantage, objective, update
         self.optimizer_config, self.evaluation, self.seed = optimizer, evaluation, seed
@@ -123,7 +128,7 @@ class GRPOModule(LightningModule):
     # ------------------------------------------------------------------------------------------------- the algorithm
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """prompts -> rollout -> rewards -> advantages -> loss -> step."""
+        """Prompts -> rollout -> rewards -> advantages -> loss -> step."""
         clock = [time.perf_counter()]
         rollout = self.rollout(prompts)
         clock.append(time.perf_counter())
@@ -177,12 +182,11 @@ class GRPOModule(LightningModule):
 
     def optimizer_step_on(self, samples: list[Sample]) -> None:
         """One optimizer step: its denominators count all micro-batches and ranks, so how it is cut changes nothing."""
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        scheduler = cast(LRScheduler, self.lr_schedulers())
         counts = torch.tensor([sum(len(s.sampler_logprobs) for s in samples), len(samples)], dtype=torch.float64)
         tokens, sequences = self.all_sum(counts).tolist()
-        batches = list(
-            micro_batches(samples, max_tokens=self.update.micro_batch_tokens, layout=self.update.layout)
-        )
+        batches = list(micro_batches(samples, max_tokens=self.update.micro_batch_tokens, layout=self.update.layout))
         total = torch.zeros((), device=self.device)
         optimizer.zero_grad()
         for number, batch in enumerate(batches):
@@ -208,7 +212,11 @@ class GRPOModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Refuses what cannot work with this data, before any model is loaded."""
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, PromptDataModule):
+        if not isinstance(data, PromptDataModule):
+            return
+        routed = (prompt.rewards for prompts in data.prompts.values() for prompt in prompts)
+        self.scorer.check_routing({name for names in routed if names is not None for name in names})
+        if stage == "fit":
             share = data.prompts_per_step // self.trainer.world_size
             if self.update.minibatches > share:
                 raise ValueError(
@@ -227,7 +235,7 @@ class GRPOModule(LightningModule):
         policy = load_policy(config, seed=self.seed)
         reference = frozen_copy(policy) if self.objective.beta > 0 else None
         if reference is not None:
-            reference.to(self.trainer.strategy.root_device)
+            nn.Module.to(reference, self.trainer.strategy.root_device)
         # Hidden from nn.Module: not in checkpoints, not in the optimizer, not moved to train mode.
         self.__dict__["reference"] = reference
         self.policy = policy
@@ -239,7 +247,7 @@ class GRPOModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clips; Lightning calls this after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
+        """Clips, after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer_config.max_grad_norm)
         if not torch.isfinite(norm):
             raise RuntimeError(
@@ -310,7 +318,7 @@ class GRPOModule(LightningModule):
     @property
     def iteration(self) -> int:
         """Rollouts trained on so far, over all epochs; restored by resume, so that random streams go on."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     @property
     def finished(self) -> bool:
@@ -319,7 +327,7 @@ class GRPOModule(LightningModule):
 
     def total_steps(self) -> int | None:
         """Optimizer steps of the whole run, None if it has no end."""
-        ends = [self.trainer.max_steps] if self.trainer.max_steps != -1 else []
+        ends: list[float] = [self.trainer.max_steps] if self.trainer.max_steps != -1 else []
         if self.trainer.max_epochs not in (None, -1):
             rollouts = self.trainer.estimated_stepping_batches if not ends else float("inf")
             ends.append(rollouts * self.update.num_iterations * self.update.minibatches)
@@ -366,7 +374,7 @@ class GRPOModule(LightningModule):
         self.tally.add("time/update", updated)
         self.tally.add("speed/tokens_per_second", tokens, clock[-1] - clock[0])
         self.tally.add("speed/rollout_tokens_per_second", tokens, generated)
-        self.tally.add("update/lr", self.optimizers().param_groups[0]["lr"])
+        self.tally.add("update/lr", cast(LightningOptimizer, self.optimizers()).param_groups[0]["lr"])
         values = self.tally.read(all_sum=self.all_sum, all_max=self.all_max)
         self.tally = Tally()
         self.log("step", float(self.trainer.global_step))

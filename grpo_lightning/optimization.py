@@ -56,7 +56,7 @@ def adamw(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.
 
 
 def lr_factor(config: OptimizerConfig, total_steps: int | None) -> Callable[[int], float]:
-    """step -> share of the peak learning rate. Steps count from 0; the last one, total_steps - 1, gets `final_lr`."""
+    """Step -> share of the peak learning rate. Steps count from 0; the last one, total_steps - 1, gets `final_lr`."""
     if config.schedule != "constant" and total_steps is None:
         raise ValueError(f"optimizer.schedule: {config.schedule!r} needs an end; set trainer.max_steps or max_epochs")
 

@@ -62,10 +62,9 @@ def load_tokenizer(
     pretrained: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of a hub name, a local folder or an embedded policy; pads with its end token if it has no other."""
+    path = resolve(pretrained)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            resolve(pretrained), revision=revision, trust_remote_code=trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ValueError(_not_loaded("tokenizer", pretrained, error)) from error
     if tokenizer.eos_token_id is None:

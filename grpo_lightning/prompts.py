@@ -52,6 +52,7 @@ class PromptDataModule(LightningDataModule):
         validation_batch: Prompts of a validation, test or prediction batch, over all devices; batches are evened out.
         revision: Branch, tag or commit of the tokenizer on the hub.
         trust_remote_code: Run Python code that comes with the tokenizer.
+
     """
 
     def __init__(
@@ -195,7 +196,8 @@ class TrainBatches:
     """The share of this rank in one epoch, from where the trainer stands to the epoch's end.
 
     Sized, so that Lightning does not fetch ahead of training; lazy, so that the position is read after a checkpoint has
-    restored it. An epoch that `limit_train_batches` cuts short leaves its other batches to the next one.
+    restored it. The epoch's end follows from the position too, because Lightning forgets its place in the epoch when a
+    run that resumed at the end of one is resumed again. What `limit_train_batches` leaves of an epoch opens the next.
     """
 
     def __init__(self, data: PromptDataModule) -> None:
@@ -206,11 +208,11 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[list[Prompt]]:
         data, prompts = self.data, self.data.prompts["train"]
-        finished = of_epoch = 0
+        finished, epoch = 0, len(self)
         if data.trainer:
-            progress = data.trainer.fit_loop.epoch_loop.batch_progress
-            finished, of_epoch = progress.total.processed, progress.current.ready  # type: ignore[attr-defined]
-        for k in range(finished, finished + len(self) - of_epoch):
+            finished = data.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+            epoch = int(min(epoch, data.trainer.num_training_batches))
+        for k in range(finished, (finished // epoch + 1) * epoch):
             rows = batch_indices(len(prompts), data.prompts_per_step, k, data.seed)
             yield [prompts[i] for i in rows[data.rank :: data.world_size]]
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import RunningStage
 from rich.console import Console
 from rich.table import Table
 
-from grpo_lightning.evaluation import evaluate
 from grpo_lightning.metrics import Tally
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
-from grpo_lightning.seeding import seed_of
 
 Measures = dict[str, float]
 
@@ -28,6 +27,7 @@ class BeforeAfter(Callback):
 
     Args:
         control_prefix: Start of every completion of the control; null: no control.
+
     """
 
     def __init__(self, control_prefix: str | None = None) -> None:
@@ -38,7 +38,7 @@ class BeforeAfter(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
-        cast(PromptDataModule, trainer.datamodule).setup("test")
+        cast(PromptDataModule, trainer.datamodule).setup("test")  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if "before" not in self.measured:
@@ -88,7 +88,7 @@ class BeforeAfter(Callback):
         self.curves = {name: [(int(x), y) for x, y in points] for name, points in curves.items()}
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, prefix: str = "") -> Measures:
-        module, data = cast(GRPOModule, pl_module), cast(PromptDataModule, trainer.datamodule)
+        module, data = cast(GRPOModule, pl_module), cast(PromptDataModule, trainer.datamodule)  # type: ignore[attr-defined]
         tally = Tally()
         for prompts in data.test_dataloader():
             module.evaluate_on(tally, prompts, prefix=prefix)
@@ -97,9 +97,9 @@ class BeforeAfter(Callback):
     def _note(self, trainer: Trainer) -> None:
         for name in ("reward", "accuracy", "val/accuracy", "val/accuracy_sampled", "completion/tokens"):
             points, value = self.curves.setdefault(name, []), trainer.callback_metrics.get(name)
-            if value is not None and (not points or points[-1][0] < trainer.global_step):
-                if not name.startswith("val/") or trainer.state.stage == "validate":
-                    points.append((trainer.global_step, float(value)))
+            fresh = not name.startswith("val/") or trainer.state.stage == RunningStage.VALIDATING
+            if value is not None and fresh and (not points or points[-1][0] < trainer.global_step):
+                points.append((trainer.global_step, float(value)))
 
 
 def summary_table(measured: Mapping[str, Measures]) -> Table:

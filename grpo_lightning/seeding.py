@@ -18,7 +18,7 @@ def seed_of(*key: Key) -> int:
 
 @contextmanager
 def seeded(*key: Key) -> Iterator[None]:
-    """Within the block torch (CPU), NumPy and `random` draw from `key`'s stream; outside, their streams are untouched."""
+    """Within the block torch (CPU), NumPy and `random` draw from `key`'s stream; their own are untouched."""
     seed, python_state, numpy_state = seed_of(*key), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -179,7 +179,7 @@ class Programs:
 
     forms: tuple[str, ...] = tuple(FORMS)
     """What the function may return; see `FORMS`."""
-    largest: int = 9
+    largest: int = 50
     """The constants a and b lie between 1 and this."""
     shown: int = 3
     """The prompt has the values at 0 .. shown - 1."""

@@ -3,7 +3,8 @@
 Free of torch on purpose: rewards and their worker processes read `Record` and must start in milliseconds. Tensors
 begin in `batching.py`.
 
-Letters name axes everywhere: P prompts, G completions per prompt, B = P * G, T completion tokens, K rewards, V vocabulary.
+Letters name axes everywhere: P prompts, G completions per prompt, B = P * G, T completion tokens, K rewards,
+V vocabulary.
 """
 
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One completion as a reward sees it. A reward is a callable: a sequence of these in, a float or None for each out."""
+    """One completion as a reward sees it. A reward takes a sequence of these and gives a float or None for each."""
 
     prompt: str
     completion: str

@@ -13,6 +13,7 @@ class ExactMatch:
 
     Args:
         tag: The tag that holds the answer, as in `<answer>42</answer>`; null: the whole completion is the answer.
+
     """
 
     def __init__(self, tag: str | None = None) -> None:

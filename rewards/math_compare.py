@@ -8,39 +8,30 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from rewards.math_exact import TooCostlyError, Work
-from rewards.math_numeric import proportional, real_value, same
-from rewards.math_parse import substitute
+from rewards.math_labels import is_label, renamed_as, same_label
+from rewards.math_numeric import proportional, same
 from rewards.math_regions import NoRegionError, region, same_region, variable
+from rewards.math_scalars import scalars
 from rewards.math_tree import (
-    MINUS_ONE,
     Answer,
-    Call,
     Collection,
-    Const,
     Expr,
     Interval,
     Matrix,
-    Mul,
     Num,
-    Pow,
     Ratio,
     Relation,
     Scalar,
     Sym,
-    Text,
     Time,
     Union,
     add,
-    calls,
     divide,
     mul,
     neg,
     symbols,
 )
-from rewards.math_units import read_unit
 
-ROUNDED_DIGITS = 10
-"""A decimal with this many significant digits was printed by a machine: it may stand for the exact value it rounds."""
 MAX_UNORDERED = 60
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
 _FLIP = {">": "<", ">=": "<="}
@@ -95,38 +86,6 @@ def value_of(relation: Relation, work: Work) -> Answer | None:
     return None
 
 
-def is_label(side: Answer) -> bool:
-    """A name that an answer may carry or leave out: x, f(x), AB, |AB|, NO/BO, (x, y), a word."""
-    match side:
-        case Text():
-            return True
-        case Scalar(expr, ""):
-            return _is_name(expr)
-        case Interval(low, high, False, False):
-            return _is_name(low) and _is_name(high)
-        case Collection("tuple", items):
-            return all(map(is_label, items))
-        case Ratio(terms):
-            return all(map(_is_name, terms))
-    return False
-
-
-def _is_name(expr: Expr) -> bool:
-    match expr:
-        case Sym():
-            return True
-        case Call(name, args):
-            return name.startswith(("fn:", "at:")) or (name == "abs" and _is_segment(args[0]))
-        case Mul((top, Pow(bottom, exponent))) if exponent == MINUS_ONE:
-            return _is_segment(top) and _is_segment(bottom)
-    return _is_segment(expr)
-
-
-def _is_segment(expr: Expr) -> bool:
-    """AB, as opposed to the product of two unknowns."""
-    return isinstance(expr, Mul) and all(isinstance(part, Sym) and part.name[0].isupper() for part in expr.factors)
-
-
 def _relations(gold: Relation, given: Relation, work: Work) -> bool:
     if set(gold.ops) <= {"=", "~"} and set(given.ops) <= {"=", "~"}:
         return _equations(gold, given, work)
@@ -138,8 +97,8 @@ def _relations(gold: Relation, given: Relation, work: Work) -> bool:
 def _equations(gold: Relation, given: Relation, work: Work) -> bool:
     if is_label(gold.sides[0]) and is_label(given.sides[0]):
         first, second = value_of(gold, work), value_of(given, work)
-        renamed = first is not None and second is not None and _same_label(gold.sides[0], given.sides[0], first, second)
-        if renamed and _equal(*_renamed(gold.sides[0], given.sides[0], first, second), work):
+        renamed = first is not None and second is not None and same_label(gold.sides[0], given.sides[0], first, second)
+        if renamed and _equal(*renamed_as(gold.sides[0], given.sides[0], first, second), work):
             return True
     if len(gold.sides) != 2 or len(given.sides) != 2:
         return False
@@ -149,28 +108,6 @@ def _equations(gold: Relation, given: Relation, work: Work) -> bool:
             _equal(a, b, work) for a, b in zip(gold.sides, given.sides, strict=True)
         )
     return proportional(one, two, work) != 0
-
-
-def _same_label(one: Answer, two: Answer, first: Answer | None, second: Answer | None) -> bool:
-    """The same name; for a function of its argument also y for f(x), or another letter for the argument."""
-    if one == two or isinstance(one, Text) or isinstance(two, Text):
-        return True
-    if not (isinstance(one, Scalar) and isinstance(two, Scalar) and isinstance(first, Scalar) and isinstance(second, Scalar)):
-        return False
-    functions = [isinstance(side.expr, Call) or side.expr == Sym("y") for side in (one, two)]
-    if isinstance(one.expr, Call) and isinstance(two.expr, Call):
-        return one.expr.name == two.expr.name and all(isinstance(arg, Sym) for arg in (*one.expr.args, *two.expr.args))
-    return all(functions) and bool(symbols(first.expr))
-
-
-def _renamed(one: Answer, two: Answer, first: Answer | None, second: Answer | None) -> tuple[Answer, Answer]:
-    """Both values with the arguments of the second function named as in the first."""
-    assert first is not None
-    assert second is not None
-    match one, two, second:
-        case Scalar(Call(_, (Sym(),) as new)), Scalar(Call(_, (Sym(old),))), Scalar(expr, unit):
-            return first, Scalar(substitute(expr, old, new[0]), unit)
-    return first, second
 
 
 def _difference(relation: Relation, at: int = 0) -> Expr | None:
@@ -213,13 +150,12 @@ def _is_region(answer: Answer) -> bool:
 
 
 def _regions(gold: Answer, given: Answer, work: Work) -> bool:
-    names = {name for name in (variable(gold), variable(given)) if name}
-    if len(names) > 1:
-        return False
     try:
-        return same_region(region(gold, work), region(given, work), work)
+        one, two = region(gold, work), region(given, work)
     except NoRegionError:
         return _symbolic_regions(gold, given, work)
+    names = {name for name in (variable(gold), variable(given)) if name}
+    return len(names) <= 1 and same_region(one, two, work)
 
 
 def _symbolic_regions(gold: Answer, given: Answer, work: Work) -> bool:
@@ -334,6 +270,23 @@ def _vector(matrix: Matrix, given: Answer, work: Work) -> bool:
     return _ordered([Scalar(cell) for cell in cells], items, work)
 
 
+def _rows(matrix: Matrix, given: Collection, work: Work) -> bool:
+    """[[1, 2], [3, 4]] is the matrix of these rows."""
+    rows = [
+        _interval_items(item) if isinstance(item, Interval) and item.low_closed and item.high_closed
+        else item.items if isinstance(item, Collection) and item.kind == "bracket" else ()
+        for item in given.items
+    ]  # fmt: skip
+    own = [[Scalar(cell) for cell in row] for row in matrix.rows]
+    return len(own) == len(rows) and all(_ordered(a, b, work) for a, b in zip(own, rows, strict=True))
+
+
+def _vector_or_rows(matrix: Matrix, given: Collection, work: Work) -> bool:
+    return _vector(matrix, given, work) or (
+        given.kind == "bracket" and not matrix.determinant and _rows(matrix, given, work)
+    )
+
+
 def _ratios(gold: Ratio, given: Ratio, work: Work) -> bool:
     if len(gold.terms) != len(given.terms):
         return False
@@ -359,77 +312,15 @@ def _one_item(collection: Collection, scalar: Scalar, work: Work) -> bool:
     return len(collection.items) == 1 and _equal(collection.items[0], scalar, work)
 
 
-def _scalars(gold: Scalar, given: Scalar, work: Work) -> bool:
-    if gold.unit == given.unit or not (gold.unit or given.unit):
-        return _values(gold.expr, given.expr, work)
-    for one, two in ((gold, given), (given, gold)):
-        if one.unit == "%":
-            return _percent(one.expr, two, work)
-    for one, two in ((gold, given), (given, gold)):
-        if _is_degree(one.unit) and not _is_degree(two.unit) and two.unit in ("", "rad", "radians"):
-            return _degrees(one.expr, two, work)
-    if not gold.unit or not given.unit:
-        return _values(gold.expr, given.expr, work)
-    left, right = read_unit(gold.unit), read_unit(given.unit)
-    if left is None or right is None:
-        return _values(gold.expr, given.expr, work)
-    return left[0] == right[0] and _values(mul(gold.expr, Num(left[1])), mul(given.expr, Num(right[1])), work)
-
-
-def _is_degree(unit: str) -> bool:
-    return unit.lower() in ("degree", "degrees", "deg")
-
-
-def _percent(percent: Expr, other: Scalar, work: Work) -> bool:
-    """28% is 28 and 0.28, but not 28 cm."""
-    if other.unit and read_unit(other.unit) is not None:
-        return False
-    return same(percent, other.expr, work) or same(mul(percent, Num(Fraction(1, 100))), other.expr, work)
-
-
-def _degrees(degrees: Expr, other: Scalar, work: Work) -> bool:
-    """90 degrees are 90 and pi/2."""
-    if not other.unit and same(degrees, other.expr, work):
-        return True
-    radians = mul(degrees, Const("pi"), Num(Fraction(1, 180)))
-    return (calls(other.expr, frozenset(("pct",))) or _mentions_pi(other.expr)) and same(radians, other.expr, work)
-
-
-def _mentions_pi(expr: Expr) -> bool:
-    match expr:
-        case Const("pi"):
-            return True
-        case Mul(parts):
-            return any(map(_mentions_pi, parts))
-    return False
-
-
-def _values(gold: Expr, given: Expr, work: Work) -> bool:
-    return same(gold, given, work) or _rounds(gold, given, work)
-
-
-def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
-    """A machine's decimal against an exact gold value; two decimals are never rounded to each other."""
-    if not isinstance(given, Num) or given.digits < ROUNDED_DIGITS or (isinstance(gold, Num) and gold.digits):
-        return False
-    value = real_value(gold, work)
-    if value is None or not value:
-        return False
-    size = Fraction(1)
-    while given.value.denominator > 1 and (given.value / size).denominator > 1 and size.denominator < 10**400:
-        size /= 10
-    return abs(value - given.value) <= size
-
-
 _PAIRS: tuple[tuple[tuple[type, type], Callable[..., bool]], ...] = (
-    ((Scalar, Scalar), _scalars),
+    ((Scalar, Scalar), scalars),
     ((Interval, Interval), _intervals),
     ((Interval, Collection), _interval_or_list),
     ((Collection, Collection), _collections),
     ((Collection, Scalar), _one_item),
     ((Matrix, Matrix), _matrices),
     ((Matrix, Interval), _vector),
-    ((Matrix, Collection), _vector),
+    ((Matrix, Collection), _vector_or_rows),
     ((Ratio, Ratio), _ratios),
     ((Ratio, Scalar), _quotient),
     ((Time, Time), _times),

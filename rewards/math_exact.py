@@ -143,5 +143,7 @@ def _series(name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction], wo
     total: Gaussian = (Fraction(int(name == "prod")), _ZERO)
     for k in range(int(start), int(stop) + 1):
         value = exact(body, {**point, "\\index": Fraction(k)}, work)
-        total = _times(total, value, work) if name == "prod" else _checked(total[0] + value[0], total[1] + value[1], work)
+        total = (
+            _times(total, value, work) if name == "prod" else _checked(total[0] + value[0], total[1] + value[1], work)
+        )
     return total

@@ -1,6 +1,7 @@
 """Where in a completion the answer stands. Linear scans; what the answer means is not decided here.
 
-The last commitment counts: the last box, the last tag, the last "answer is". Boxes joined by nothing but commas, `and` or `or`
+The last commitment counts: the last box, the last tag, the last "answer is". Boxes joined by nothing but commas, `and`
+or `or`
 are one list, so that two guesses never pass for one value.
 """
 
@@ -8,24 +9,25 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from rewards.math_text import match_brace
-
 Place = Literal["boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain"]
 DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain")
-MAX_TEXT = 400_000
-"""Characters, from the end of the completion: an answer stands near the end."""
+MAX_TEXT = 1_000_000
+"""Characters of a completion; a longer one has no answer."""
 _MAX_SENTENCE = 1_500
 
 Found = tuple[int, str]
 """Where the answer ends, and its text."""
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|[0-9A-Za-z](?![a-zA-Z]))")
-_JOINT = re.compile(r"(?:\s|\$|\\[\[\]()]|\\q?quad|\\[,;:! ]|,|;|&|\band\b|\bor\b|\\(?:text|mbox|textrm)\{\s*,?\s*(?:and|or|,)\s*\}|\.(?=\s*$))*")
+_BRACE = re.compile(r"\\(?:boxed|fbox)[ \n]{0,4}(?:\{|([0-9A-Za-z])(?![a-zA-Z]))|\\.|[{}]", re.DOTALL)
+_JOINT = re.compile(
+    r"(?:\s|\$|\\[\[\]()]|\\q?quad|\\[,;:! ]|,|;|&|\band\b|\bor\b|\.(?=\s*$)"
+    r"|\\(?:text|mbox|textrm)\{\s*,?\s*(?:and|or|,)\s*\})*"
+)
 _CHAT = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<\uff5cend")
-_PLEASANTRY = re.compile(r"\s*(?:I hope (?:it|this) is correct|I hope this helps|Hope this helps)[.!]?\s*", re.IGNORECASE)
+_PLEASANTRY = re.compile(r"(?:I hope (?:it|this) is correct|I hope this helps|Hope this helps)[.!]?\s*", re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\*{0,2}(?:final answer|answer|final result|solution|result)\*{0,2}(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?"
-    r"|\s+(?=\$|\\\(|\\\[))",
+    r"\*{0,2}(?:final answer|answer|final result|solution|result)\*{0,2}"
+    r"(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?|\s+(?=\$|\\\(|\\\[))",
     re.IGNORECASE,
 )
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
@@ -38,11 +40,11 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\[*]|\s*$)|\n\s*\n|\n(?=[A-Z*#])")
 
 def final_part(completion: str) -> str:
     """What follows the reasoning: after the last </think>, without markers of the chat template."""
-    text = completion[-MAX_TEXT:]
+    text = completion if len(completion) <= MAX_TEXT else ""
     at = text.rfind("</think>")
     text = text[at + len("</think>") :] if at >= 0 else text
     marker = _CHAT.search(text)
-    if marker and marker.start():
+    if marker and text[: marker.start()].strip():
         text = text[: marker.start()]
     return text
 
@@ -81,7 +83,7 @@ def strict_answers(completion: str, place: Place) -> list[str]:
 
 def _later_word(text: str, found: Found) -> Found:
     """A final answer stated in mathematics after the last box replaces it."""
-    for phrase in reversed(_phrases(text[found[0] :])):
+    for phrase in reversed(_phrases(text[found[0] :])[-40:]):
         if "final" not in phrase[0].lower():
             continue
         later = _after_phrase(text[found[0] :], phrase)
@@ -93,30 +95,30 @@ def _later_word(text: str, found: Found) -> Found:
 def boxes(text: str) -> list[tuple[int, int, str]]:
     """Start, end and content of each balanced box, outermost only."""
     found: list[tuple[int, int, str]] = []
-    at = 0
-    while match := _BOX.search(text, at):
-        if match[1] != "{":
-            found.append((match.start(), match.end(), match[1]))
-            at = match.end()
-            continue
-        end = match_brace(text, match.end())
-        if end < 0:
-            end = _forgiving_brace(text, match.end())
-        if end < 0:
-            # One unclosed brace leaves all before it unclosed too: only what follows may still balance.
-            at = match.end()
-            if len(text) - at > 20_000:
-                at = len(text) - 20_000
-            continue
-        found.append((match.start(), end + 1, text[match.end() : end].rstrip("\\") if text[end - 1] == "\\" else text[match.end() : end]))
-        at = end + 1
+    opened: list[tuple[bool, int, int]] = []
+    for brace in _BRACE.finditer(text):
+        if brace[1]:
+            found.append((brace.start(), brace.end(), brace[1]))
+        elif brace[0].endswith("{") and brace[0] != "\\{":
+            opened.append((len(brace[0]) > 1, brace.start(), brace.end()))
+        elif brace[0] == "}" and opened:
+            is_box, start, inside = opened.pop()
+            if is_box:
+                while found and found[-1][0] > start:
+                    found.pop()
+                found.append((start, brace.end(), text[inside : brace.start()]))
+    unclosed = [(start, inside) for is_box, start, inside in opened if is_box]
+    if not found and unclosed:
+        return _forgiven(text, *unclosed[-1])
     return found
 
 
-def _forgiving_brace(text: str, start: int) -> int:
-    """The end of \\boxed{185\\}: an escaped brace closes when nothing else does, close by."""
-    end = text.find("\\}", start, start + 200)
-    return end + 1 if end >= 0 and "{" not in text[start:end] and "\n" not in text[start:end] else -1
+def _forgiven(text: str, start: int, inside: int) -> list[tuple[int, int, str]]:
+    """\\boxed{185\\}: an escaped brace closes when nothing else does, close by."""
+    end = text.find("\\}", inside, inside + 200)
+    if end < 0 or "{" in text[inside:end] or "\n" in text[inside:end]:
+        return []
+    return [(start, end + 2, text[inside:end])]
 
 
 def _boxed(text: str) -> Found | None:
@@ -188,12 +190,10 @@ def _final_answer(text: str) -> Found | None:
 
 def _before_phrase(text: str) -> Found | None:
     """`x <= 2 is our answer`."""
-    match = None
-    for match in re.finditer(r"\s(?:is|are) (?:the|our|my) (?:final |correct )?(?:answer|solution)\b", text[-2_000:]):
-        pass
-    if match is None:
+    ends = list(re.finditer(r"\s(?:is|are) (?:the|our|my) (?:final |correct )?(?:answer|solution)\b", text[-2_000:]))
+    if not ends:
         return None
-    head = text[-2_000:][: match.start()]
+    head = text[-2_000:][: ends[-1].start()]
     segments = [m for m in _MATH.finditer(head) if not head[m.end() :].strip()]
     return (len(text), _segment(segments[-1])) if segments else None
 
@@ -241,7 +241,9 @@ def _said(sentence: str) -> str:
         sentence = sentence[at + 4 :].strip()
     segments = list(_MATH.finditer(sentence))
     if segments and _math_first(sentence, segments):
-        return _with_neighbours(sentence[segments[-1].start() :], _MATH.match(sentence[segments[-1].start() :]) or segments[-1])
+        return _with_neighbours(
+            sentence[segments[-1].start() :], _MATH.match(sentence[segments[-1].start() :]) or segments[-1]
+        )
     return _shortened(sentence)
 
 
@@ -277,7 +279,7 @@ def _fenced(text: str) -> Found | None:
         return None
     content = text[start + 3 : end]
     head, newline, body = content.partition("\n")
-    return end, _box_inside(body if newline and re.fullmatch(r"\s*[a-z]*\s*", head) else content)
+    return end, _box_inside(body if newline and (not head.strip() or head.strip().isalpha()) else content)
 
 
 def _plain(text: str) -> Found | None:
@@ -295,7 +297,7 @@ def _plain(text: str) -> Found | None:
         return len(text), _with_neighbours(tail[last.start() :], _MATH.match(tail[last.start() :]) or last)
     if numbers:
         return len(text), numbers[-1][0].strip()
-    choice = re.search(r"\b([A-H])\s*[.)]?\s*$", text)
+    choice = re.search(r"\b([A-H])\s*[.)]?\s*$", text[-60:])
     return len(text), choice[1] if choice else text
 
 

@@ -3,9 +3,25 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from rewards.math_exact import Work
+from rewards.math_exact import NotExactError, Work, exact
 from rewards.math_numeric import real_value, same
-from rewards.math_tree import INFINITY, Answer, Call, Collection, Expr, Interval, Relation, Scalar, Sym, Union, neg
+from rewards.math_tree import (
+    INFINITY,
+    Answer,
+    Call,
+    Collection,
+    Expr,
+    Interval,
+    Num,
+    Relation,
+    Scalar,
+    Sym,
+    Union,
+    add,
+    mul,
+    neg,
+    symbols,
+)
 
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 _CLOSE = Fraction(1, 10**45)
@@ -67,8 +83,9 @@ def variable(answer: Answer) -> str:
     match answer:
         case Relation(sides, _):
             for side in sides:
-                if isinstance(side, Scalar) and isinstance(side.expr, Sym):
-                    return side.expr.name
+                names = symbols(side.expr) if isinstance(side, Scalar) else frozenset()
+                if len(names) == 1:
+                    return next(iter(names))
         case Union(parts, _) | Collection(_, parts):
             return next((name for name in map(variable, parts) if name), "")
     return ""
@@ -132,9 +149,14 @@ def _without(piece: Piece, hole: Piece) -> list[Piece]:
 
 def _solutions(sides: tuple[Answer, ...], ops: tuple[str, ...], work: Work) -> list[Piece]:
     """a < x <= b, x > a, a > x, x != a for a bare name x (or f(x))."""
-    middles = [at for at, side in enumerate(sides) if isinstance(side, Scalar) and _is_name(side.expr)]
+    middles = [
+        at for at, side in enumerate(sides) if isinstance(side, Scalar) and (_is_name(side.expr) or symbols(side.expr))
+    ]
     if len(middles) != 1 or len(sides) > 3 or (len(sides) == 3 and middles != [1]) or not set(ops) <= set(_FLIP):
         raise NoRegionError
+    middle = sides[middles[0]]
+    assert isinstance(middle, Scalar)
+    slope, offset, absolute = _linear(middle.expr, work)
     pieces = [_LINE]
     for at, side in enumerate(sides):
         if at == middles[0]:
@@ -142,8 +164,55 @@ def _solutions(sides: tuple[Answer, ...], ops: tuple[str, ...], work: Work) -> l
         if not isinstance(side, Scalar):
             raise NoRegionError
         op = ops[at - 1] if at > middles[0] else _FLIP[ops[at]]
-        pieces = [rest for piece in pieces for rest in _cut(piece, op, end(side.expr, work))]
+        solved = _solved(side.expr, op, slope, offset, absolute, work)
+        pieces = [both for one in pieces for two in solved if not (both := _overlap(one, two)).is_empty()]
     return pieces
+
+
+def _linear(expr: Expr, work: Work) -> tuple[Fraction, Fraction, bool]:
+    """(a, b, False) of a x + b, (a, b, True) of |a x + b|, for one unknown x and rational a, b."""
+    if _is_name(expr):
+        return Fraction(1), Fraction(0), False
+    if isinstance(expr, Call) and expr.name == "abs":
+        slope, offset, inner = _linear(expr.args[0], work)
+        if inner:
+            raise NoRegionError
+        return slope, offset, True
+    names = symbols(expr)
+    try:
+        values = [exact(expr, dict.fromkeys(names, Fraction(x)), work) for x in (0, 1, 2, 5, -7)]
+    except (NotExactError, ZeroDivisionError) as error:
+        raise NoRegionError from error
+    if len(names) != 1 or any(value[1] for value in values):
+        raise NoRegionError
+    offset, slope = values[0][0], values[1][0] - values[0][0]
+    if not slope or any(value[0] != offset + slope * x for value, x in zip(values, (0, 1, 2, 5, -7), strict=True)):
+        raise NoRegionError
+    return slope, offset, False
+
+
+def _solved(bound: Expr, op: str, slope: Fraction, offset: Fraction, absolute: bool, work: Work) -> list[Piece]:
+    """Where slope x + offset, or its absolute value, stands in relation to the bound."""
+    if not absolute:
+        return _half(bound, op, slope, offset, work)
+    level = end(bound, work)
+    if level.value is None or level.value < 0 or op == "!=":
+        raise NoRegionError
+    above, below = _half(bound, op, slope, offset, work), _half(neg(bound), _FLIP[op], slope, offset, work)
+    if op[0] == ">":
+        return _merged([*above, *below])
+    return [both for one in above for two in below if not (both := _overlap(one, two)).is_empty()]
+
+
+def _half(bound: Expr, op: str, slope: Fraction, offset: Fraction, work: Work) -> list[Piece]:
+    at = bound if (slope == 1 and offset == 0) or end(bound, work).sign else _solution(bound, slope, offset)
+    return _cut(
+        _LINE, op if slope > 0 else _FLIP[op], end(at if slope > 0 or not end(bound, work).sign else neg(at), work)
+    )
+
+
+def _solution(bound: Expr, slope: Fraction, offset: Fraction) -> Expr:
+    return mul(add(bound, Num(-offset)), Num(1 / slope))
 
 
 def _is_name(expr: Expr) -> bool:

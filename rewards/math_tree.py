@@ -1,6 +1,7 @@
 """What a mathematical answer can be, as frozen values: expressions below, typed answers above them.
 
-Not a computer algebra system: nothing here simplifies. The makers (`add`, `mul`, `power`, `neg`) only fold exact rationals, and
+Not a computer algebra system: nothing here simplifies. The makers (`add`, `mul`, `power`, `neg`) only fold exact
+rationals, and
 only while these stay below `MAX_BITS`, so that building a tree never costs more than reading its text.
 """
 
@@ -124,7 +125,7 @@ class Time:
 Answer: TypeAlias = Scalar | Text | Relation | Interval | Union | Collection | Matrix | Ratio | Time
 
 ZERO, ONE, MINUS_ONE = Num(Fraction(0)), Num(Fraction(1)), Num(Fraction(-1))
-INFINITY, I = Const("inf"), Const("i")
+INFINITY, IMAGINARY = Const("inf"), Const("i")
 
 
 def bits(value: Fraction) -> int:
@@ -201,3 +202,25 @@ def size(expr: Expr) -> int:
 def calls(expr: Expr, names: frozenset[str]) -> bool:
     """Whether a function of that name occurs."""
     return (isinstance(expr, Call) and expr.name in names) or any(calls(child, names) for child in children(expr))
+
+
+def number(value: int) -> Num:
+    return Num(Fraction(value))
+
+
+def substitute(expr: Expr, name: str, value: Expr) -> Expr:
+    """The tree with a symbol replaced; `i` as an index is a symbol again."""
+    match expr:
+        case Sym(found) if found == name:
+            return value
+        case Const("i") if name == "i":
+            return value
+        case Add(parts):
+            return add(*(substitute(part, name, value) for part in parts))
+        case Mul(parts):
+            return mul(*(substitute(part, name, value) for part in parts))
+        case Pow(base, exponent):
+            return power(substitute(base, name, value), substitute(exponent, name, value))
+        case Call(function, parts):
+            return Call(function, tuple(substitute(part, name, value) for part in parts))
+    return expr

@@ -7,20 +7,26 @@ A unit is compared only where both answers have one and both are known here; any
 import re
 from fractions import Fraction
 
-_RAW = """length: m meter metre 1; cm centimeter centimetre 1/100; mm millimeter millimetre 1/1000; km kilometer kilometre 1000;
-nm nanometer 1/1000000000; in inch inches 127/5000; ft foot feet 381/1250; yd yard 1143/1250; mi mile 201168/125
-mass: g gram 1; kg kilogram 1000; mg milligram 1/1000; lb lbs pound 45359237/100000; oz ounce 45359237/1600000; ton tonne 1000000
-time: s sec second 1; ms millisecond 1/1000; min minute 60; h hr hour 3600; day 86400; week 604800; month month 1; year yr 1
-angle: degree deg 1; rad radian rad 1
+_RAW = """
+length: m meter metre 1; cm centimeter centimetre 1/100; mm millimeter millimetre 1/1000; nm nanometer 1/1000000000
+length: km kilometer kilometre 1000; in inch inches 127/5000; ft foot feet 381/1250; yd yard 1143/1250
+length: mi mile 201168/125
+mass: g gram 1; kg kilogram 1000; mg milligram 1/1000; ton tonne 1000000
+mass: lb lbs pound 45359237/100000; oz ounce 45359237/1600000
+time: s sec second 1; ms millisecond 1/1000; min minute 60; h hr hour 3600; day 86400; week 604800
+month: month 1
+year: yr year 1
+angle: degree deg 1
+radian: rad radian 1
 money: cent 1/100; dollar usd $ 1
 euro: euro eur € 1
-pound sterling: £ gbp 1
+sterling: £ gbp 1
 yuan: yuan rmb 1
 yen: yen ¥ 1
 rupee: rupee rs 1
-volume: l liter litre 1; ml milliliter millilitre 1/1000; gallon gal 1
+volume: l liter litre 1; ml milliliter millilitre 1/1000
+gallon: gallon gal 1
 percent: % 1
-speed: mph 1397/3125
 power: w watt 1; kw kilowatt 1000
 energy: j joule 1; kj kilojoule 1000
 force: n newton 1
@@ -29,9 +35,11 @@ current: a amp ampere 1
 resistance: ohm 1
 frequency: hz hertz 1; khz kilohertz 1000
 pressure: pa pascal 1; kpa kilopascal 1000
-temperature: °c celsius 1
-heat: °f fahrenheit 1
-amount: mol mole 1"""
+celsius: °c celsius 1
+fahrenheit: °f fahrenheit 1
+amount: mol mole 1
+"""
+"""dimension: names factor; ... What has no fixed factor, like a month or a gallon, is a dimension of its own."""
 
 Unit = tuple[frozenset[tuple[str, int]], Fraction]
 """Dimensions with their powers, and how many base units one is."""
@@ -39,15 +47,11 @@ Unit = tuple[frozenset[tuple[str, int]], Fraction]
 
 def _table() -> dict[str, tuple[str, Fraction]]:
     table: dict[str, tuple[str, Fraction]] = {}
-    for line in _RAW.replace(";\n", "; ").splitlines():
+    for line in _RAW.strip().splitlines():
         dimension, _, entries = line.partition(": ")
         for entry in entries.split(";"):
             *names, factor = entry.split()
-            for name in names:
-                # Words whose size depends on the year or the country stay dimensions of their own.
-                own = name in ("month", "year", "yr", "gallon", "gal", "rad", "radian")
-                kind = {"yr": "year", "gal": "gallon", "rad": "radian"}.get(name, name) if own else dimension
-                table[name] = (kind, Fraction(factor))
+            table.update(dict.fromkeys(names, (dimension, Fraction(factor))))
     return table
 
 
@@ -62,9 +66,14 @@ def _known(name: str) -> tuple[str, Fraction] | None:
     return _TABLE.get(name) or (_TABLE.get(name[:-1]) if name.endswith("s") and len(name) > 3 else None)
 
 
+def _spelled_out(text: str) -> str:
+    text = text.lower().replace("squared", "^2").replace("cubed", "^3")
+    return re.sub(r"\bkm/hr?\b|\bk(?:m)?ph\b", "km/h", re.sub(r"\bmph\b", "miles per hour", text))
+
+
 def read_unit(text: str) -> Unit | None:
-    """The unit that a text spells, or None when a word in it is not known: `cm^2`, `square inches`, `miles per hour`."""
-    top, *under = re.split(r"/|\bper\b", text.lower().replace("squared", "^2").replace("cubed", "^3"), maxsplit=1)
+    """The unit that a text spells, or None when it is not known: `cm^2`, `square inches`, `miles per hour`."""
+    top, *under = re.split(r"/|\bper\b", _spelled_out(text), maxsplit=1)
     dimensions: dict[str, int] = {}
     factor = Fraction(1)
     for part, sign in ((top, 1), *((lower, -1) for lower in under)):

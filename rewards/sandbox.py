@@ -82,7 +82,7 @@ class Verdict:
 def run_tests(
     code: str, tests: str | Sequence[dict[str, str]], timeout: float = 10.0, fence: Fence | None = None
 ) -> Verdict:
-    """Run `code` against `tests` within `timeout` seconds for all tests together; a test without time left is a timeout.
+    """Run `code` against `tests` within `timeout` seconds for all tests together; one without time left is a timeout.
 
     `tests` is Python source with asserts over the names that `code` defines, or a list of `{"stdin": …, "stdout": …}`:
     the program runs once for each, has to exit with status 0, and its output is compared line by line with trailing
@@ -112,37 +112,33 @@ def _verdict(results: list[TestResult]) -> Verdict:
 def _run_asserts(pool: Pool, code: str, tests: str, timeout: float) -> list[TestResult]:
     try:
         with pool.worker() as worker:
-            lines, reports = _judge(worker, code, tests, timeout)
+            lines, report = _judge(worker, code, tests, timeout)
     except ServerBroken as error:
         return [TestResult("error", "sandbox", str(error))]
-    return _read_results(lines, reports)
+    return _read_results(lines, report)
 
 
-def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes, list[Report]]:
-    """The judge's lines, and how the code under test and the judge ended."""
+def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes, Report]:
+    """The judge's lines, and how the code under test ended."""
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as ours:
-        null = _open_null(ours)
         reading, writing = os.pipe()
         ours.callback(os.close, reading)
         with contextlib.ExitStack() as theirs:
             theirs.callback(os.close, writing)
-            near, far = socket.socketpair()
-            theirs.callback(near.close)
-            theirs.callback(far.close)
-            sources = [_file_of(text, theirs) for text in (tests, code)]
-            judge_files = [null, null, null, sources[0], near.fileno(), writing]
-            worker.judge.start("judge", timeout + _GRACE / 2, judge_files)
-            worker.candidate.start("module", timeout, [null, null, null, sources[1], far.fileno()])
-        lines = _read_all({reading: _MAX_RESULTS}, deadline + _GRACE)[0]
-    reports = []
-    for server in (worker.candidate, worker.judge):
-        server.stop()
-        reports.append(server.finish(deadline + 2 * _GRACE - time.monotonic()))
-    return lines, reports
+            near, far = (theirs.enter_context(each) for each in socket.socketpair())
+            null = theirs.enter_context(open(os.devnull, "r+b")).fileno()
+            worker.candidate.start("module", timeout, [null, null, null, _file_of(code, theirs), far.fileno()])
+            worker.judge.order(_file_of(tests, theirs), near.fileno(), writing)
+        (lines,), ended = _read_all({reading: _MAX_RESULTS}, deadline + _GRACE)
+    worker.candidate.stop()
+    report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
+    if not ended or b'{"leaving"' in lines:
+        worker.judge.retire()
+    return lines, report if ended else Report("timeout", report.status)
 
 
-def _read_results(lines: bytes, reports: list[Report]) -> list[TestResult]:
+def _read_results(lines: bytes, report: Report) -> list[TestResult]:
     results, planned, ended = [], 1, False
     for line in lines.splitlines():
         try:
@@ -155,8 +151,8 @@ def _read_results(lines: bytes, reports: list[Report]) -> list[TestResult]:
             results.append(TestResult(entry["outcome"], str(entry["label"]), str(entry.get("detail", ""))[:_DETAIL]))
     if ended:
         return results
-    cause: Outcome = "timeout" if "timeout" in map(_cause, reports) else "error"
-    if cause == "timeout" and results and results[-1].outcome == "error" and "ChannelBroken" in results[-1].detail:
+    cause = _cause(report)
+    if cause == "timeout" and results and "ChannelBroken" in results[-1].detail:
         results[-1] = TestResult("timeout", results[-1].label)
     if not results or results[-1].outcome == "passed":
         results.append(TestResult(cause, "the tests did not end"))
@@ -205,7 +201,7 @@ def _run_case(worker: Worker, code: str, case: dict[str, str], label: str, deadl
             files = [_file_of(case["stdin"], theirs), writing, writing_errors, _file_of(code, theirs)]
             worker.candidate.start("program", max(0.001, deadline - time.monotonic()), files)
         limits = {reading: 2 * len(expected.encode("utf-8", "replace")) + _SPARE_OUTPUT, reading_errors: _MAX_ERRORS}
-        output, errors = _read_all(limits, deadline + _GRACE)
+        (output, errors), _ = _read_all(limits, deadline + _GRACE)
         if len(output) > limits[reading] or len(errors) > limits[reading_errors]:
             worker.candidate.stop()
     report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
@@ -235,12 +231,6 @@ def _lines(text: str) -> list[str]:
 # Descriptors ---------------------------------------------------------------------------------------------------------
 
 
-def _open_null(stack: contextlib.ExitStack) -> int:
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    stack.callback(os.close, null)
-    return null
-
-
 def _file_of(text: str, stack: contextlib.ExitStack) -> int:
     """An anonymous sealed file with this text, at its beginning."""
     descriptor = os.memfd_create("text", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -253,8 +243,8 @@ def _file_of(text: str, stack: contextlib.ExitStack) -> int:
     return descriptor
 
 
-def _read_all(limits: dict[int, int], deadline: float) -> list[bytes]:
-    """What arrives on each descriptor until all are closed, one exceeds its limit, or time is up."""
+def _read_all(limits: dict[int, int], deadline: float) -> tuple[list[bytes], bool]:
+    """What arrives on each descriptor until all are closed, which is true, or one exceeds its limit or time is up."""
     poll = select.poll()
     chunks: dict[int, list[bytes]] = {descriptor: [] for descriptor in limits}
     sizes = dict.fromkeys(limits, 0)
@@ -273,4 +263,4 @@ def _read_all(limits: dict[int, int], deadline: float) -> list[bytes]:
                 waiting.discard(descriptor)
             sizes[descriptor] += len(chunk)
             chunks[descriptor].append(chunk)
-    return [b"".join(chunks[descriptor]) for descriptor in limits]
+    return [b"".join(chunks[descriptor]) for descriptor in limits], not waiting

@@ -7,7 +7,6 @@ import _sitebuiltins
 import builtins
 import contextlib
 import io
-import os
 import sys
 import traceback
 import types
@@ -24,7 +23,7 @@ def _read_source() -> str:
         return file.read()
 
 
-def _new_module(name: str) -> types.ModuleType:
+def new_module(name: str) -> types.ModuleType:
     """An empty module that is registered, as `dataclasses` and `pickle` want it."""
     module = types.ModuleType(name)
     vars(module).update({"__builtins__": builtins, "__file__": "solution.py"})
@@ -45,7 +44,7 @@ def run_program() -> int:
     # The server's own object found descriptor 0 to be a socket, which cannot seek.
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))  # type: ignore[misc]
     try:
-        exec(compile(_read_source(), "solution.py", "exec", dont_inherit=True), vars(_new_module("__main__")))
+        exec(compile(_read_source(), "solution.py", "exec", dont_inherit=True), vars(new_module("__main__")))
     except SystemExit as stop:
         status = _status_of(stop.code)
     except BaseException:
@@ -89,7 +88,7 @@ def run_module() -> int:
         buffer.truncate()
         return text
 
-    module = _new_module("solution")
+    module = new_module("solution")
     peer = Peer(CHANNEL, guarded=False, lookup=lambda name: vars(module)[name])
     peer.collect_output = collect
     try:

@@ -2,8 +2,8 @@
 
 Two processes call each other over it. What crosses are JSON frames that spell plain data, names of a few pure functions
 of the standard library, and numbers that stand for objects which stay where they were made (`sandbox_stubs`). Nothing
-is unpickled and nothing that arrives is executed. Both ends run the same code; the end that runs the tests is *guarded*:
-it takes the other for hostile, serves only what the tests handed out, and any surprise ends the conversation for good.
+is unpickled and nothing that arrives is executed. Both ends run the same code; the end with the tests is *guarded*: it
+takes the other for hostile, serves only what the tests handed out, and any surprise ends the conversation for good.
 
 Lists, dictionaries and sets that crossed keep their identity: each message carries the changes since the last one, so
 that arguments changed in place and attributes that hold lists behave as in one process.
@@ -23,7 +23,7 @@ MAX_FRAME = 16 << 20
 
 
 class ChannelBroken(BaseException):
-    """The other end is gone or broke the protocol. Not an Exception, so that no `except Exception` of a test hides it."""
+    """The other end is gone or broke the protocol. Not an Exception: no `except Exception` of a test hides it."""
 
 
 class Peer:
@@ -54,13 +54,18 @@ class Peer:
             finally:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._codec.forget_oldest()
+                    self._codec.shared.forget_oldest()
 
     def serve(self) -> None:
         """Answer until the other end is gone."""
         while True:
             self._answer(self._receive())
-            self._codec.forget_oldest()
+            self._codec.shared.forget_oldest()
+
+    def close(self) -> None:
+        """End the conversation. What is left of it, as a generator that is collected later, can ask no more."""
+        self.broken = True
+        os.close(self._descriptor)
 
     def announce(self, error: BaseException | None) -> None:
         """Say that this end is ready, or why it never will be."""
@@ -106,7 +111,7 @@ class Peer:
             raise AttributeError(f"the tests do not share {operation} of this object")
         return OPERATIONS[operation](*arguments, **keywords)
 
-    def _trust(self, decode: Callable[[object], object], spelled: object) -> object:
+    def _trust(self, decode: Callable[..., object], spelled: object) -> object:
         try:
             return decode(spelled)
         except ChannelBroken:
@@ -119,6 +124,8 @@ class Peer:
         return ChannelBroken(why)
 
     def _send(self, message: dict[str, object]) -> None:
+        if self.broken:
+            raise ChannelBroken("the conversation is over")
         changes, printed = self._codec.changes(), self.collect_output()
         if changes:
             message["u"] = changes

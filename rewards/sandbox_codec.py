@@ -5,7 +5,6 @@ functions and types of the standard library by name; all other objects stay and 
 of their class the first time. Decoding builds only what these letters allow, whatever arrives.
 """
 
-import builtins
 import collections
 import contextlib
 import datetime
@@ -13,28 +12,15 @@ import decimal
 import fractions
 import functools
 import importlib
-import operator
 import sys
 import types
 from collections.abc import Callable, Iterable
 
+from rewards.sandbox_library import is_error, is_library, is_pure, resolve
+from rewards.sandbox_shared import MUTABLE_TYPES, Data, SharedData, flatten
 from rewards.sandbox_stubs import SPECIAL_METHODS, Ask, RemoteMeta, RemoteObject, coroutine_of, generator_of, make_type
 
 Spelled = object
-Data = list | dict | set | bytearray | collections.deque
-"""Mutable data that crosses by value and keeps its identity on both sides."""
-
-_TRACKED_CONTAINERS, _TRACKED_ITEMS = 2_000, 50_000
-"""How much mutable data is compared before each message; older data beyond it no longer follows changes."""
-
-_PURE_BUILTINS = frozenset(
-    "abs all any ascii bin bool bytearray bytes callable chr complex dict divmod enumerate filter float frozenset hash hex "
-    "int isinstance issubclass iter len list map max min next object oct ord pow range repr reversed round set slice "
-    "sorted str sum tuple type zip".split()
-)
-_PURE_MODULES = frozenset({"math", "operator", "_operator", "collections", "datetime", "decimal", "fractions"})
-_ERROR_MODULES = frozenset({"dataclasses", "json.decoder", "_queue", "queue", "asyncio.exceptions", "statistics", "enum"})
-_LIBRARY = frozenset(sys.stdlib_module_names) - {"antigravity", "this", "__main__", "idlelib", "turtle", "turtledemo"}
 _IMMUTABLE_BASES = (int, float, str, bytes, tuple, frozenset, complex)
 _BUILT_BY_NAME: dict[str, Callable[..., object]] = {
     "Decimal": lambda text: decimal.Decimal(str(text)),
@@ -43,12 +29,6 @@ _BUILT_BY_NAME: dict[str, Callable[..., object]] = {
     "time": lambda *fields: datetime.time(*fields),
     "datetime": lambda *fields: datetime.datetime(*fields),
     "timedelta": lambda *fields: datetime.timedelta(*fields),
-}
-_DICT_KINDS: dict[str, Callable[[], dict[object, object]]] = {
-    "dict": dict,
-    "OrderedDict": collections.OrderedDict,
-    "Counter": collections.Counter,
-    "defaultdict": collections.defaultdict,
 }
 _FUNCTION_TYPES = (types.FunctionType, types.MethodType, functools._lru_cache_wrapper, functools.partial)
 
@@ -63,10 +43,18 @@ class Codec:
         self._export_numbers: dict[int, int] = {}
         self._stubs: dict[int, object] = {}
         self._stub_numbers: dict[int, int] = {}
-        self._data: dict[int, Data] = {}
-        self._data_numbers: dict[int, int] = {}
-        self._next_data = 0 if guarded else 1
-        self._snapshots: dict[int, list[object]] = {}
+        self.shared = SharedData(even=guarded)
+
+    def changes(self) -> list[Spelled]:
+        """What happened here to the data that crossed, since the last message."""
+        return [[number, self._encode_items(items)] for number, items in self.shared.changes()]
+
+    def apply_changes(self, spelled: list[list[Spelled]]) -> None:
+        """What happened there."""
+        for number, items in spelled:
+            assert isinstance(number, int)
+            assert isinstance(items, list)
+            self.shared.refill(number, self._decode_items(items))
 
     # Spelling ----------------------------------------------------------------------------------------------------
 
@@ -90,14 +78,12 @@ class Codec:
         return [self.encode(each) for each in values]
 
     def _encode_data(self, value: Data) -> Spelled:
-        known = self._data_numbers.get(id(value))
+        known = self.shared.number_of(value)
         if known is not None:
             return ["@", known]
-        number, self._next_data = self._next_data, self._next_data + 2
-        self._remember_data(number, value)
-        default = getattr(value, "default_factory", None)
-        kind = type(value).__name__
-        return ["m", number, kind, self._encode_items(_flatten(value)), self.encode(default)]
+        number = self.shared.add(value)
+        default = self.encode(getattr(value, "default_factory", None))
+        return ["m", number, type(value).__name__, self._encode_items(flatten(value)), default]
 
     def _encode_object(self, value: object) -> Spelled:
         if isinstance(value, type):
@@ -107,9 +93,9 @@ class Codec:
         if isinstance(value, BaseException):
             return self.encode_error(value)
         if isinstance(value, types.ModuleType) and sys.modules.get(value.__name__) is value:
-            if value.__name__ in _LIBRARY:
+            if is_library(value.__name__):
                 return ["M", value.__name__]
-        elif isinstance(value, types.BuiltinFunctionType) and _is_pure(value):
+        elif isinstance(value, types.BuiltinFunctionType) and is_pure(value):
             return ["g", value.__module__, value.__qualname__]
         return self._encode_stub(value)
 
@@ -126,7 +112,7 @@ class Codec:
         return [form, self._export_class(type(value)), self._number_of(value), base, _labels(value)]
 
     def _encode_class(self, cls: type) -> Spelled:
-        if _is_pure(cls) or (issubclass(cls, BaseException) and cls.__module__ in _ERROR_MODULES):
+        if is_pure(cls) or is_error(cls):
             return ["g", cls.__module__, cls.__qualname__]
         if isinstance(cls, RemoteMeta):
             return ["h", cls._class_id]
@@ -165,16 +151,10 @@ class Codec:
         return [self.decode(each) for each in spelled]
 
     def _decode_data(self, number: int, kind: str, items: list[Spelled], default: Spelled) -> object:
-        if number in self._data or number % 2 == self._next_data % 2:
-            raise ValueError("a number twice")
-        factory = self.decode(default)
-        data: Data = _DICT_KINDS[kind]() if kind in _DICT_KINDS else _SEQUENCE_KINDS[kind]()
+        data = self.shared.accept(number, kind)  # before the items: they may contain it
         if isinstance(data, collections.defaultdict):
-            data.default_factory = factory  # type: ignore[assignment]
-        self._data[number] = data  # before the items: they may contain it
-        self._data_numbers[id(data)] = number
-        _refill(data, self._decode_items(items))
-        self._snapshots[number] = _flatten(data)
+            data.default_factory = self.decode(default)  # type: ignore[assignment]
+        self.shared.refill(number, self._decode_items(items))
         return data
 
     def _decode_own(self, number: int) -> object:
@@ -205,7 +185,12 @@ class Codec:
         return known
 
     def _decode_stub(
-        self, kind: Spelled, number: int, base: Spelled, labels: dict[str, str], wrap: Callable[..., object] | None = None
+        self,
+        kind: Spelled,
+        number: int,
+        base: Spelled,
+        labels: dict[str, str],
+        wrap: Callable[..., object] | None = None,
     ) -> object:
         known = self._stubs.get(number)
         if known is not None:
@@ -217,17 +202,18 @@ class Codec:
         if not isinstance(cls, RemoteMeta):
             cls = make_type("object", (RemoteObject,), 0, set(), {}, self._ask, self._guarded)
         plain = next((each for each in _IMMUTABLE_BASES if issubclass(cls, each)), object)
-        stub = plain.__new__(cls, *([] if plain is object else [self.decode(base)]))  # type: ignore[call-overload]
+        contents = [] if plain is object else [self.decode(base)]
+        stub: object = plain.__new__(cls, *contents)
         for key in _LABELS:
             if key in labels:
                 object.__setattr__(stub, key, str(labels[key]))
         return self._keep_stub(number, stub if wrap is None else wrap(stub), stub)
 
-    def _decode_generator(self, *fields: Spelled) -> object:
-        return self._decode_stub(*fields, wrap=generator_of)  # type: ignore[arg-type]
+    def _decode_generator(self, kind: Spelled, number: int, base: Spelled, labels: dict[str, str]) -> object:
+        return self._decode_stub(kind, number, base, labels, generator_of)
 
-    def _decode_coroutine(self, *fields: Spelled) -> object:
-        return self._decode_stub(*fields, wrap=coroutine_of)  # type: ignore[arg-type]
+    def _decode_coroutine(self, kind: Spelled, number: int, base: Spelled, labels: dict[str, str]) -> object:
+        return self._decode_stub(kind, number, base, labels, coroutine_of)
 
     def _decode_error(self, kind: Spelled, number: int, arguments: list[Spelled], cause: Spelled) -> object:
         known = self._stubs.get(number)
@@ -252,45 +238,8 @@ class Codec:
         self._stubs[-number] = stub  # kept, so that the id stays taken
         return value
 
-    # Mutable data ------------------------------------------------------------------------------------------------
-
-    def _remember_data(self, number: int, data: Data) -> None:
-        self._data[number] = data
-        self._data_numbers[id(data)] = number
-        self._snapshots[number] = _flatten(data)
-
-    def changes(self) -> list[Spelled]:
-        """What happened here to the data that crossed, since the last message."""
-        changed = []
-        for number, before in list(self._snapshots.items()):
-            now = _flatten(self._data[number])
-            if len(now) != len(before) or not all(map(operator.is_, now, before)):
-                self._snapshots[number] = now
-                changed.append([number, self._encode_items(now)])
-        return changed
-
-    def apply_changes(self, spelled: object) -> None:
-        """What happened there."""
-        for number, items in spelled:  # type: ignore[attr-defined]
-            data = self._data[number]
-            _refill(data, self._decode_items(items))
-            if number in self._snapshots:
-                self._snapshots[number] = _flatten(data)
-
-    def forget_oldest(self) -> None:
-        """Stop following the oldest data once there is much of it."""
-        total = sum(map(len, self._snapshots.values()))
-        while self._snapshots and (len(self._snapshots) > _TRACKED_CONTAINERS or total > _TRACKED_ITEMS):
-            total -= len(self._snapshots.pop(next(iter(self._snapshots))))
-
 
 _LABELS = ("__name__", "__qualname__", "__module__", "__doc__")
-_SEQUENCE_KINDS: dict[str, Callable[[], Data]] = {
-    "list": list,
-    "set": set,
-    "bytearray": bytearray,
-    "deque": collections.deque,
-}
 
 
 def _labels(value: object) -> dict[str, str]:
@@ -300,62 +249,13 @@ def _labels(value: object) -> dict[str, str]:
     return {key: text for key, text in labels.items() if isinstance(text, str)}
 
 
-def _flatten(data: Data) -> list[object]:
-    if isinstance(data, dict):
-        return [each for pair in data.items() for each in pair]
-    return list(data)
-
-
-def _refill(data: Data, items: list[object]) -> None:
-    if isinstance(data, dict):
-        pairs = list(zip(items[::2], items[1::2], strict=True))
-        data.clear()
-        for key, value in pairs:
-            data[key] = value
-    elif isinstance(data, set):
-        data.clear()
-        data.update(items)
-    elif isinstance(data, collections.deque):
-        data.clear()
-        data.extend(items)
-    else:
-        data[:] = items  # type: ignore[index]
-
-
 def _plain_value(value: object, plain: type) -> object:
-    if plain in (tuple, frozenset):
-        return plain(plain.__iter__(value))  # type: ignore[attr-defined]
-    if plain is str:
-        return str.__str__(value)
-    if plain is bytes:
-        return bytes.__getitem__(value, slice(None))  # type: ignore[arg-type]
-    return {int: int.__int__, float: float.__float__, complex: complex.__complex__}[plain](value)  # type: ignore[index]
+    """The `plain` inside an instance of a subclass, whatever that overrides."""
+    return _PLAIN_VALUES[plain](value)
 
 
 def _fields(moment: datetime.datetime) -> tuple[int, ...]:
     return (*moment.timetuple()[:6], moment.microsecond)
-
-
-def _is_pure(value: object) -> bool:
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    return isinstance(module, str) and isinstance(name, str) and _resolve(module, name) is value
-
-
-def _resolve(module: str, name: str) -> object:
-    """The pure function or type, or exception, of that name; None for anything else."""
-    if module == "builtins":
-        found: object = getattr(builtins, name, None)
-        is_error = isinstance(found, type) and issubclass(found, BaseException)
-        return found if name in _PURE_BUILTINS or is_error else None
-    if module == "_operator":
-        module = "operator"
-    if module in _PURE_MODULES:
-        found = getattr(importlib.import_module(module), name, None)
-        return found if isinstance(found, type | types.BuiltinFunctionType) and not name.startswith("_") else None
-    if module in _ERROR_MODULES:
-        found = getattr(importlib.import_module(module), name, None)
-        return found if isinstance(found, type) and issubclass(found, BaseException) else None
-    return None
 
 
 def _has_special(cls: type, name: str) -> bool:
@@ -367,20 +267,29 @@ def _may_derive_from(base: type) -> bool:
 
 
 def _decode_global(_: Codec, module: str, name: str) -> object:
-    found = _resolve(module, name)
+    found = resolve(module, name)
     if found is None:
         raise ValueError("not a pure name")
     return found
 
 
 def _decode_module(_: Codec, name: str) -> object:
-    if name not in _LIBRARY:
+    if not is_library(name):
         raise ValueError("not a library module")
     return importlib.import_module(name)
 
 
+_PLAIN_VALUES: dict[type, Callable[..., object]] = {
+    int: int.__int__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+}
 _ENCODERS: dict[type, Callable[..., Spelled]] = {
-    **dict.fromkeys((*_SEQUENCE_KINDS.values(), *_DICT_KINDS.values()), Codec._encode_data),  # type: ignore[dict-item,list-item]
+    **dict.fromkeys(MUTABLE_TYPES, Codec._encode_data),
     tuple: lambda codec, value: ["t", *codec._encode_items(value)],
     frozenset: lambda codec, value: ["f", *codec._encode_items(value)],
     bytes: lambda _, value: ["b", value.decode("latin-1")],
@@ -392,7 +301,9 @@ _ENCODERS: dict[type, Callable[..., Spelled]] = {
     decimal.Decimal: lambda _, value: ["x", "Decimal", str(value)],
     fractions.Fraction: lambda _, value: ["x", "Fraction", hex(value.numerator), hex(value.denominator)],
     datetime.date: lambda _, value: ["x", "date", value.year, value.month, value.day],
-    datetime.datetime: lambda codec, value: codec._encode_stub(value) if value.tzinfo else ["x", "datetime", *_fields(value)],
+    datetime.datetime: lambda codec, value: (
+        codec._encode_stub(value) if value.tzinfo else ["x", "datetime", *_fields(value)]
+    ),
     datetime.timedelta: lambda _, value: ["x", "timedelta", value.days, value.seconds, value.microseconds],
     types.NoneType: lambda _, value: None,
 }
@@ -407,7 +318,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     ".": lambda _: ...,
     "!": lambda _: NotImplemented,
     "x": lambda _, name, *fields: _BUILT_BY_NAME[name](*fields),
-    "@": lambda codec, number: codec._data[number],
+    "@": lambda codec, number: codec.shared.at(number),
     "m": Codec._decode_data,
     "g": _decode_global,
     "M": _decode_module,

@@ -2,37 +2,67 @@
 
 Each top-level statement with an assert in it, each call of a function that the tests define, each `test*` function and
 each method of a `unittest.TestCase` is one test. Results go line by line to a descriptor that the code under test never
-has, so that those of finished tests survive a deadline.
+has, so that those of finished tests survive a deadline. One process judges many programs, as the tests are trusted and
+programs reach it as data only; it leaves after tests that may have changed it.
 
 Names that the tests use and do not define are asked of the code under test. Built-in names and modules of the standard
 library are not, or code could bring its own `abs` or `math`; unless the tests use no other name, as in
 `assert sum(2, 3) == 5`.
 """
 
+import _ast
 import builtins
 import importlib
 import json
 import os
+import re
+import socket
 import symtable
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 
-import _ast
-
-from rewards.sandbox_candidate import CHANNEL, SOURCE, _new_module
+from rewards.sandbox_candidate import new_module
 from rewards.sandbox_channel import ChannelBroken, Peer
 from rewards.sandbox_stubs import RemoteMeta, RemoteObject
 
-RESULTS = 5
-"""Descriptor for the results."""
+ORDERS = 3
+"""Descriptor of the socket on which the client hands over the descriptors of one run after another."""
+_RUNS = 500
+"""A judge leaves after so many runs."""
+_LASTING = re.compile(
+    r"\b(builtins|sys|os|patch|setattr|delattr|seed|signal|threading|globals|mock|__(?!name|eq|init|main)\w+__)\b"
+)
+"""Words of tests that may change the process they run in."""
 _PARSE_ONLY = 0x400
 _RECURSION = 5_000
 _UNWANTED = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter"})
 """Modules that do something when they are imported."""
 _CHECKERS = frozenset(
-    "abs all any bool callable dict getattr hasattr isinstance issubclass len list print repr round set sorted str tuple "
-    "type vars".split()
+    [
+        "abs",
+        "all",
+        "any",
+        "bool",
+        "callable",
+        "dict",
+        "getattr",
+        "hasattr",
+        "isinstance",
+        "issubclass",
+        "len",
+        "list",
+        "print",
+        "repr",
+        "round",
+        "set",
+        "sorted",
+        "str",
+        "tuple",
+        "type",
+        "vars",
+    ]
 )
 """Built-ins that a test applies to a result: the code's own are used only where the tests use nothing else."""
 
@@ -65,10 +95,9 @@ class Namespace(dict[str, object]):
                 value = self[name]
             except KeyError:
                 continue
-            is_class = isinstance(value, RemoteMeta)
-            if is_class:
+            if isinstance(value, RemoteMeta):
                 value._under_test = name.lstrip("_")[:1].isupper() and (value._under_test or not _is_bound(value, self))
-            if is_class or callable(value):
+            if callable(value):
                 self[name] = value
 
 
@@ -150,8 +179,9 @@ def _called_name(statement: _ast.stmt) -> str | None:
 class Judge:
     """Runs the tests one by one and reports each."""
 
-    def __init__(self, source: str, peer: Peer) -> None:
+    def __init__(self, source: str, peer: Peer, results: int) -> None:
         self._peer = peer
+        self._results = results
         self._tree = compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True)
         functions = (_ast.FunctionDef, _ast.AsyncFunctionDef)
         self._functions = {each.name: each for each in self._tree.body if isinstance(each, functions)}
@@ -161,7 +191,7 @@ class Judge:
             for name, node in self._functions.items()
             if name.startswith("test") and name not in called and len(node.args.args) == len(node.args.defaults)
         ]
-        module = _new_module("tests")
+        module = new_module("tests")
         free = free_names(source)
         modules = library_names(free, self._tree)
         self._namespace = Namespace(peer, askable_names(free - modules.keys()), {**vars(module), **modules})
@@ -173,12 +203,12 @@ class Judge:
     def run(self) -> None:
         """Report every test, then the end."""
         planned = sum(self._is_test(each) for each in self._tree.body) + len(self._uncalled)
-        _report({"planned": planned})
+        self._report({"planned": planned})
         try:
             self._peer.await_announcement()
             self._namespace.fill()
         except BaseException as error:
-            _report(_outcome("loading the code", error))
+            self._report(_outcome("loading the code", error))
             return
         for statement in self._tree.body:
             if _called_name(statement) != "unittest.main":
@@ -186,7 +216,7 @@ class Judge:
         for name in self._uncalled:
             self._run_unit(name, types.FunctionType(_call_code(name), self._namespace), True)
         self._run_cases()
-        _report({"end": True})
+        self._report({"end": True})
 
     def _delegate(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
         """Have the functions of a module run on the other side where their first argument is there."""
@@ -220,12 +250,12 @@ class Judge:
             if self._peer.broken:  # a test may swallow anything
                 raise ChannelBroken("the conversation is over")
         except BaseException as error:
-            _report(_outcome(label, error))
+            self._report(_outcome(label, error))
             if self._peer.broken:
-                sys.exit(0)
+                raise ChannelBroken("the conversation is over") from None
         else:
             if counts:
-                _report({"outcome": "passed", "label": label})
+                self._report({"outcome": "passed", "label": label})
 
     def _run_cases(self) -> None:
         unittest = sys.modules.get("unittest")
@@ -239,7 +269,11 @@ class Judge:
                 problems = [*result.failures, *result.errors, *result.skipped, *result.expectedFailures]
                 clean = result.wasSuccessful() and result.testsRun == 1 and not problems and not self._peer.broken
                 outcome = "passed" if clean else "error" if result.errors else "failed"
-                _report({"outcome": outcome, "label": case.id(), "detail": str(problems[-1][1])[-200:] if problems else ""})
+                detail = str(problems[-1][1]).strip().rpartition("\n")[2] if problems else ""
+                self._report({"outcome": outcome, "label": case.id(), "detail": detail})
+
+    def _report(self, line: dict[str, object]) -> None:
+        _write(self._results, line)
 
 
 def _call_code(name: str) -> types.CodeType:
@@ -256,21 +290,43 @@ def _outcome(label: str, error: BaseException) -> dict[str, object]:
     return {"outcome": kind, "label": label, "detail": detail}
 
 
-def _report(line: dict[str, object]) -> None:
-    os.write(RESULTS, json.dumps(line).encode() + b"\n")
+def _write(results: int, line: dict[str, object]) -> None:
+    os.write(results, json.dumps(line).encode() + b"\n")
+
+
+def _judge_one(source: str, channel: int, results: int) -> None:
+    peer = Peer(channel, guarded=True)
+    peer.replay_output = lambda text: sys.stdout.write(text)
+    try:
+        Judge(source, peer, results).run()
+    except (SyntaxError, ValueError) as error:
+        _write(results, _outcome("reading the tests", error))
+    except ChannelBroken:
+        pass  # reported with the test that met it
+    finally:
+        peer.close()
+
+
+def _may_have_changed(source: str) -> bool:
+    """Whether the tests may have left something behind in this process."""
+    return bool(_LASTING.search(source)) or threading.active_count() > 1 or bool(os.listdir("."))
 
 
 def run_judge() -> int:
-    """Run the tests of the source descriptor; the exit status says nothing."""
+    """Serve runs until the client is gone, or one may have changed this process; the exit status says nothing."""
     sys.setrecursionlimit(_RECURSION)
-    with open(SOURCE, encoding="utf-8", errors="surrogatepass") as file:
-        source = file.read()
-    peer = Peer(CHANNEL, guarded=True)
-    peer.replay_output = lambda text: sys.stdout.write(text)
-    try:
-        judge = Judge(source, peer)
-    except (SyntaxError, ValueError) as error:
-        _report(_outcome("reading the tests", error))
-        return 0
-    judge.run()
+    orders = socket.socket(fileno=ORDERS)
+    for run in range(1, _RUNS + 1):
+        descriptors = socket.recv_fds(orders, 1, 3)[1]
+        if len(descriptors) != 3:
+            break
+        with open(descriptors[0], encoding="utf-8", errors="surrogatepass") as file:
+            source = file.read()
+        _judge_one(source, *descriptors[1:])
+        leaving = run == _RUNS or _may_have_changed(source)
+        if leaving:
+            _write(descriptors[2], {"leaving": True})
+        os.close(descriptors[2])
+        if leaving:
+            break
     return 0

@@ -101,7 +101,9 @@ def _bind_read_only(source: str, target: str) -> None:
     _mount(source, target, "", _MS_BIND | _MS_REC)
     read_only = 0 if source.startswith("/dev/") else _MOUNT_ATTR_RDONLY  # a device is writable or it is no device
     attributes = struct.pack("=QQQQ", read_only | _MOUNT_ATTR_NOSUID, 0, 0, 0)
-    _syscall("mount_setattr", _SYS_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes))
+    _syscall(
+        "mount_setattr", _SYS_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes)
+    )
 
 
 def _covered_directory(sources: list[str]) -> str:
@@ -141,7 +143,7 @@ def landlock_abi() -> int:
 
 
 def landlock_ruleset(readable: Iterable[str], devices: Iterable[str], private: str) -> int:
-    """A descriptor of rules: read below `readable`, read and write `devices`, make files below `private`; no network."""
+    """A descriptor of rules: read below `readable`, use `devices`, make files below `private`; no network."""
     abi = landlock_abi()
     handled = _HANDLED_FS_BY_ABI.get(abi, _HANDLED_FS_LATEST)
     attributes = struct.pack("=Q", handled)

@@ -1,6 +1,5 @@
 """Fork servers as the trainer sees them: started once, used in pairs, replaced after any surprise."""
 
-import array
 import atexit
 import contextlib
 import json
@@ -20,6 +19,9 @@ from rewards.sandbox_directory import remove_tree
 _log = logging.getLogger(__name__)
 _SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandbox_server.py")
 _START_SECONDS = 30.0
+_EMPTY_ENVIRONMENT: dict[str, str] = {}
+_JUDGE_SECONDS = 86_400.0
+_RETIRE_SECONDS = 2.0
 _MAX_REPLY = 65536
 LAYERS = ("limits", "seccomp", "namespaces", "landlock", "user", "capabilities")
 """Everything that a fence can be made of."""
@@ -82,10 +84,10 @@ class Server:
         with theirs:
             self._process = subprocess.Popen(
                 [python, "-I", "-S", "-X", "utf8", "-B", _SERVER, json.dumps(config)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={},
+                env=_EMPTY_ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
             )
@@ -102,9 +104,8 @@ class Server:
     def start(self, mode: str, seconds: float, descriptors: list[int]) -> None:
         """Begin a run; `finish` ends it."""
         request = {"mode": mode, "seconds": seconds, "cpu_seconds": int(seconds) + 2}
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         with self._failures():
-            self._socket.sendmsg([json.dumps(request).encode()], rights)
+            socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
 
     def stop(self) -> None:
         """Kill what runs, if it still does."""
@@ -149,13 +150,52 @@ class Server:
             raise ServerBroken(f"{type(error).__name__}: {error}") from None
 
 
+class Judge:
+    """A confined process that runs tests, one set after another, and the server that it was forked from."""
+
+    def __init__(self, fence: Fence, forbid: tuple[str, ...]) -> None:
+        self._server = Server("judge", fence, forbid)
+        self.layers = self._server.layers
+        self._orders: socket.socket | None = None
+
+    def order(self, tests: int, channel: int, results: int) -> None:
+        """Have the tests run; results arrive until their descriptor is closed."""
+        if self._orders is None:
+            self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs, open(os.devnull, "r+b") as null:
+                self._server.start("judge", _JUDGE_SECONDS, [null.fileno()] * 3 + [theirs.fileno()])
+        try:
+            socket.send_fds(self._orders, [b"."], [tests, channel, results])
+        except OSError as error:
+            raise ServerBroken(f"the judge is gone: {error}") from None
+
+    def retire(self) -> None:
+        """End the process; the next order starts another."""
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
+            self._server.stop()
+            self._server.finish(_RETIRE_SECONDS)
+
+    def kill(self) -> None:
+        """End the server with it."""
+        self.abandon()
+        self._server.kill()
+
+    def abandon(self) -> None:
+        """Let go of a judge that belongs to the parent of this process."""
+        if self._orders is not None:
+            self._orders.close()
+        self._server.abandon()
+
+
 class Worker:
     """A pair of servers: the code under test never runs under the one that runs the tests."""
 
     def __init__(self, fence: Fence, forbid: tuple[str, ...]) -> None:
         self.candidate = Server("candidate", fence, forbid)
         try:
-            self.judge = Server("judge", fence, forbid)
+            self.judge = Judge(fence, forbid)
         except SandboxError:
             self.candidate.kill()
             raise

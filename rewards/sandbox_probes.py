@@ -20,7 +20,13 @@ def _read_outside() -> None:
 
 
 def _write_outside() -> None:
-    for folder in ("/", "/var/tmp", "/dev/shm", os.path.dirname(os.__file__), os.path.dirname(os.path.realpath(__file__))):
+    for folder in (
+        "/",
+        "/var/tmp",
+        "/dev/shm",
+        os.path.dirname(os.__file__),
+        os.path.dirname(os.path.realpath(__file__)),
+    ):
         path = os.path.join(folder, f".sandbox-probe-{os.getpid()}")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

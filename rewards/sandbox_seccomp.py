@@ -14,12 +14,12 @@ _NUMBERS_X86_64 = """
 read 0 write 1 open 2 close 3 stat 4 fstat 5 lstat 6 poll 7 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13
 rt_sigprocmask 14 rt_sigreturn 15 ioctl 16 pread64 17 pwrite64 18 readv 19 writev 20 access 21 pipe 22 select 23
 sched_yield 24 mremap 25 msync 26 mincore 27 madvise 28 dup 32 dup2 33 pause 34 nanosleep 35 getitimer 36 alarm 37
-setitimer 38 getpid 39 sendfile 40 sendto 44 recvfrom 45 shutdown 48 getsockname 51 getpeername 52 socketpair 53
-setsockopt 54 getsockopt 55 clone 56 exit 60 wait4 61 kill 62 uname 63 fcntl 72 flock 73 fsync 74 fdatasync 75
-ftruncate 77 getdents 78 getcwd 79 chdir 80 fchdir 81 rename 82 mkdir 83 rmdir 84 creat 85 unlink 87 symlink 88
-readlink 89 chmod 90 fchmod 91 umask 95 gettimeofday 96 getrlimit 97 getrusage 98 sysinfo 99 times 100 getuid 102
-getgid 104 geteuid 107 getegid 108 getppid 110 getpgrp 111 getgroups 115 getresuid 118 getresgid 120 getpgid 121
-getsid 124 rt_sigpending 127 rt_sigtimedwait 128 rt_sigsuspend 130 sigaltstack 131 statfs 137 fstatfs 138
+setitimer 38 getpid 39 sendfile 40 sendto 44 recvfrom 45 recvmsg 47 shutdown 48 getsockname 51 getpeername 52
+socketpair 53 setsockopt 54 getsockopt 55 clone 56 exit 60 wait4 61 kill 62 uname 63 fcntl 72 flock 73 fsync 74
+fdatasync 75 ftruncate 77 getdents 78 getcwd 79 chdir 80 fchdir 81 rename 82 mkdir 83 rmdir 84 creat 85 unlink 87
+symlink 88 readlink 89 chmod 90 fchmod 91 umask 95 gettimeofday 96 getrlimit 97 getrusage 98 sysinfo 99 times 100
+getuid 102 getgid 104 geteuid 107 getegid 108 getppid 110 getpgrp 111 getgroups 115 getresuid 118 getresgid 120
+getpgid 121 getsid 124 rt_sigpending 127 rt_sigtimedwait 128 rt_sigsuspend 130 sigaltstack 131 statfs 137 fstatfs 138
 getpriority 140 prctl 157 gettid 186 tkill 200 time 201 futex 202 sched_getaffinity 204 getdents64 217
 set_tid_address 218 restart_syscall 219 fadvise64 221 clock_gettime 228 clock_getres 229 clock_nanosleep 230
 exit_group 231 epoll_wait 232 epoll_ctl 233 tgkill 234 waitid 247 openat 257 mkdirat 258 newfstatat 262 unlinkat 263
@@ -40,8 +40,8 @@ rt_sigsuspend 133 rt_sigaction 134 rt_sigprocmask 135 rt_sigpending 136 rt_sigti
 getpriority 141 getresuid 148 getresgid 150 times 153 getpgid 155 getsid 156 getgroups 158 uname 160 getrusage 165
 umask 166 prctl 167 getcpu 168 gettimeofday 169 getpid 172 getppid 173 getuid 174 geteuid 175 getgid 176 getegid 177
 gettid 178 sysinfo 179 socketpair 199 getsockname 204 getpeername 205 sendto 206 recvfrom 207 setsockopt 208
-getsockopt 209 shutdown 210 brk 214 munmap 215 mremap 216 clone 220 mmap 222 fadvise64 223 mprotect 226 msync 227
-mincore 232 madvise 233 wait4 260 prlimit64 261 renameat2 276 getrandom 278 membarrier 283 copy_file_range 285
+getsockopt 209 shutdown 210 recvmsg 212 brk 214 munmap 215 mremap 216 clone 220 mmap 222 fadvise64 223 mprotect 226
+msync 227 mincore 232 madvise 233 wait4 260 prlimit64 261 renameat2 276 getrandom 278 membarrier 283 copy_file_range 285
 statx 291 rseq 293 clone3 435 close_range 436 faccessat2 439 epoll_pwait2 441
 """
 _ARCHITECTURES = {"x86_64": (0xC000003E, _NUMBERS_X86_64), "aarch64": (0xC00000B7, _NUMBERS_AARCH64)}
@@ -65,7 +65,11 @@ _ARGUMENT_RULES: dict[str, tuple[int, int, tuple[int, ...]]] = {
     "tgkill": (0, 0xFFFFFFFF, (_OWN_PID,)),
     "tkill": (0, 0xFFFFFFFF, (_OWN_PID,)),
     "prlimit64": (0, 0xFFFFFFFF, (0, _OWN_PID)),
-    "ioctl": (1, 0xFFFFFFFF, (0x5401, 0x541B, 0x5421, 0x5450, 0x5451, 0x5413)),  # TCGETS FIONREAD FIONBIO FIO(N)CLEX size
+    "ioctl": (
+        1,
+        0xFFFFFFFF,
+        (0x5401, 0x541B, 0x5421, 0x5450, 0x5451, 0x5413),
+    ),  # TCGETS FIONREAD FIONBIO FIO(N)CLEX size
     "fcntl": (1, 0xFFFFFFFF, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032)),  # no F_SETOWN: it would aim SIGIO at others
     "prctl": (0, 0xFFFFFFFF, (15, 16)),  # PR_SET_NAME, PR_GET_NAME
     "socketpair": (1, 0xF, (1,)),  # streams: a datagram socket could send to an address
@@ -85,15 +89,20 @@ def is_supported() -> bool:
 class Filter:
     """A filter compiled once in the fork server and installed by each child with two small patches."""
 
-    def __init__(self, *, metadata: bool) -> None:
-        """`metadata`: let files' modes and times be changed; only where every writable file is private."""
+    def __init__(self, *, metadata: bool, receives: bool) -> None:
+        """What to allow beyond the minimum.
+
+        `metadata`: change files' modes and times; only where every writable file is private.
+        `receives`: take descriptors from a socket.
+        """
+        left_out = (frozenset() if metadata else _METADATA_CALLS) | (frozenset() if receives else {"recvmsg"})
         arch, table = _ARCHITECTURES[platform.machine()]
         words = table.split()
         numbers = {int(number): name for name, number in zip(words[::2], words[1::2], strict=True)}
         refused = [(_RET, _EPERM, 0, 0)]
         ranges: list[tuple[int, list[Step]]] = [(0, refused)]  # each from its first number to the next range's
         for number, name in sorted(numbers.items()):
-            steps = refused if name in _METADATA_CALLS and not metadata else _steps_for(name)
+            steps = refused if name in left_out else _steps_for(name)
             for start, what in ((number, steps), (number + 1, refused)):
                 if ranges[-1][0] == start:
                     ranges.pop()
@@ -104,7 +113,8 @@ class Filter:
         program += _search(ranges)
         self._own_pid_offsets = [8 * place + 4 for place, step in enumerate(program) if step[1] == _OWN_PID]
         self._code = b"".join(
-            struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF) for code, value, if_true, if_false in program
+            struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
+            for code, value, if_true, if_false in program
         )
 
     def install(self) -> None:

@@ -16,12 +16,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from rewards import sandbox_kernel as kernel  # noqa: E402
-from rewards.sandbox_candidate import prepare_interpreter, run_module, run_program  # noqa: E402
-from rewards.sandbox_directory import is_over, remove_tree  # noqa: E402
-from rewards.sandbox_judge import run_judge  # noqa: E402
-from rewards.sandbox_probes import run_probes  # noqa: E402
-from rewards.sandbox_seccomp import Filter, is_supported  # noqa: E402
+from rewards import sandbox_kernel as kernel
+from rewards.sandbox_candidate import prepare_interpreter, run_module, run_program
+from rewards.sandbox_directory import is_over, remove_tree
+from rewards.sandbox_judge import run_judge
+from rewards.sandbox_probes import run_probes
+from rewards.sandbox_seccomp import Filter, is_supported
 
 sys.path.pop(0)
 
@@ -33,10 +33,26 @@ _TMPFS = "/tmp"
 _LIBRARY = os.path.dirname(os.__file__)
 _READABLE = (_LIBRARY, "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_PRELOADED = (
-    "bisect collections copy dataclasses datetime decimal enum fractions functools heapq itertools math operator random re "
-    "string types typing"
-).split()
+_PRELOADED = [
+    "bisect",
+    "collections",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "string",
+    "types",
+    "typing",
+]
 _OPEN_FILES = 128
 _THREADS = 512
 """RLIMIT_NPROC counts every process of the user on the machine, so it cannot be tight."""
@@ -51,6 +67,7 @@ class Confinement:
         self.layers = ["limits", "seccomp"]
         self._memory, self._disk = int(str(config["memory"])), int(str(config["disk"]))
         self._private = str(config["directory"])
+        self._receives = config["role"] == "judge"
         self._door: int | None = None
         self._drops_user = os.getuid() == 0 and "user" not in forbidden
         if not is_supported():
@@ -81,7 +98,7 @@ class Confinement:
 
     def finish(self) -> None:
         """Compile what every child installs."""
-        self._filter = Filter(metadata=self.has_namespaces)
+        self._filter = Filter(metadata=self.has_namespaces, receives=self._receives)
         if self._drops_user and not self.has_namespaces and not self._library_is_open():
             self._door = kernel.out_of_the_way(os.open(_LIBRARY, os.O_PATH))
         self._make_private()

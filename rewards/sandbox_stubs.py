@@ -3,7 +3,7 @@
 A stand-in's type is made to look like the owner's: same name, same bases, and only the special methods that the
 original has, so that `isinstance`, `callable`, `except` and truth values answer as in one process.
 
-Who may be asked what, on the guarded side (where the tests are): between two stand-ins every operator goes to the owner.
+Who may be asked what, on the guarded side (where the tests are): between two stand-ins each operator goes to the owner.
 Between a stand-in and plain data it does not: an object whose `__eq__` says yes to everything would pass any test.
 One exception: an object that the tests made themselves by calling a class under a capitalised name is under test with
 its operators, so `Vector(1, 2) * 3` and `"word" in Trie()` go to it, until it comes back from any other call.
@@ -68,7 +68,21 @@ def _base_data(target: object) -> object:
 
 
 _COMPARISONS: dict[str, Ask] = {f"__{name}__": getattr(operator, name) for name in ("lt", "le", "gt", "ge")}
-_ARITHMETIC = ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor")
+_ARITHMETIC = (
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and",
+    "or",
+    "xor",
+)
 _BINARY: dict[str, Ask] = dict(_COMPARISONS)
 for _name in _ARITHMETIC:
     _function = getattr(operator, f"__{_name}__")
@@ -98,8 +112,8 @@ _FREE: dict[str, Ask] = {
     "__getitem__": operator.getitem,
     "__setitem__": operator.setitem,
     "__delitem__": operator.delitem,
-    "__enter__": lambda target: type(target).__enter__(target),  # type: ignore[attr-defined]
-    "__exit__": lambda target, *error: type(target).__exit__(target, *error),  # type: ignore[attr-defined]
+    "__enter__": lambda target: type(target).__enter__(target),
+    "__exit__": lambda target, *error: type(target).__exit__(target, *error),
 }
 SPECIAL_METHODS = (*_FREE, *_BINARY, "__contains__", "__eq__")
 _CLASS_METHODS = ("__iter__", "__len__", "__getitem__")
@@ -285,10 +299,16 @@ _METHODS["__contains__"] = _stub_contains
 
 
 def make_type(
-    name: str, bases: tuple[type, ...], class_id: int, specials: set[str], labels: dict[str, str], ask: Ask, guarded: bool
+    name: str,
+    bases: tuple[type, ...],
+    class_id: int,
+    specials: set[str],
+    labels: dict[str, str],
+    ask: Ask,
+    guarded: bool,
 ) -> type:
     """A stand-in for a class with these special methods; `bases` are stand-ins, exceptions or plain immutable types."""
-    holds_data = any(not isinstance(base, RemoteMeta) or base._holds_data for base in bases)  # type: ignore[attr-defined]
+    holds_data = any(not isinstance(base, RemoteMeta) or base._holds_data for base in bases)
     namespace: dict[str, object] = {"_class_id": class_id, "_ask": staticmethod(ask), "_guarded": guarded}
     namespace |= {"_under_test": False, "_holds_data": holds_data, **labels}
     wanted = [each for each in _METHODS if each in specials and (each in _KEPT_ON_DATA or not holds_data)]

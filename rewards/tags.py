@@ -23,6 +23,7 @@ class Format:
     Args:
         tags: The tags, in order.
         may_be_empty: Those that may hold nothing but white space.
+
     """
 
     def __init__(self, tags: Sequence[str] = ("think", "answer"), may_be_empty: Sequence[str] = ()) -> None:
@@ -55,6 +56,7 @@ class Filled:
 
     Args:
         tag: The tag.
+
     """
 
     def __init__(self, tag: str = "think") -> None:

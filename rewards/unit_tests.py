@@ -1,7 +1,6 @@
 """Reward for code: the program in a completion against the row's unit tests, in the sandbox."""
 
 import json
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,21 +10,33 @@ from rewards.sandbox_pool import pool_for
 
 Tests = str | list[dict[str, str]]
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
-_OPEN_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n", re.MULTILINE)
-
 
 def extract_code(completion: str) -> str:
-    """The program in a completion: after the last `</think>`, the last `<answer>` if any, its last fenced block if any."""
+    """The program: after the last `</think>`, the last `<answer>` if any, its last fenced block if any."""
     text = completion.rpartition("</think>")[2]
-    before, tag, answer = text.rpartition("<answer>")
+    _, tag, answer = text.rpartition("<answer>")
     if tag:
         text = answer.partition("</answer>")[0]
-    blocks = _FENCE.findall(text)
-    if blocks:
-        return str(blocks[-1])
-    unclosed = _OPEN_FENCE.split(text)  # the length limit may cut the closing fence off
-    return unclosed[-1]
+    closed, unclosed = _fenced_blocks(text)
+    if closed is not None:
+        return closed
+    return text if unclosed is None else unclosed  # the length limit may cut the closing fence off
+
+
+def _fenced_blocks(text: str) -> tuple[str | None, str | None]:
+    """The last closed block between fences, and one that is still open at the end. One pass over the lines."""
+    closed: str | None = None
+    block: list[str] | None = None
+    for line in text.splitlines(keepends=True):
+        mark = line.strip()
+        if block is None:
+            if mark.startswith("```") and "`" not in mark[3:]:
+                block = []
+        elif mark == "```":
+            closed, block = "".join(block), None
+        else:
+            block.append(line)
+    return closed, None if block is None else "".join(block)
 
 
 def read_tests(value: object) -> Tests | None:

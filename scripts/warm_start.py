@@ -1,6 +1,9 @@
 """Makes the embedded policies: a tokenizer and a tiny Qwen3, trained by supervised learning on demonstrations.
 
-    python scripts/warm_start.py arithmetic --out grpo_lightning/embedded/arithmetic
+    python scripts/warm_start.py arithmetic --seed 0 --out grpo_lightning/embedded/arithmetic
+
+Two styles are demonstrated: a good one for most of the training, then for a while mostly a poor one. So the policy can
+do what reward will favour, but prefers not to, and reinforcement has something to find.
 
 A plain loop on one thread: the same command gives the same weights, bit for bit, on the same machine and versions. Only
 prompts of the train split are demonstrated; the measures, printed as one JSON line and written to the README.md beside
@@ -17,7 +20,7 @@ import re
 import string
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,7 +62,7 @@ class Recipe:
 
     task: Task
     rows: int
-    """Distinct train prompts; drawn again, with new demonstrations, when they are used up."""
+    """Distinct train prompts to draw from."""
     tokens: tuple[str, ...] = ()
     """Strings with a token of their own, beside the tags."""
     rare: Callable[[str, str], str]
@@ -72,14 +75,16 @@ class Recipe:
     correct: Callable[[Row, str], bool]
     """Whether the text between the answer tags is right for the row."""
     forced: str
-    """Beginning of completions in the rarer style: the control starts from it."""
+    """Where completions in the rare style begin: what follows it is the control."""
     steps: int
     batch: int
     learning_rate: float
     new_tokens: int
     """Longest completion when measuring."""
-    claim: str
-    """What the README says about the demonstrations."""
+    test_rows: int
+    """Prompts to measure with."""
+    about: str
+    """What the README says of the task and the styles."""
 
 
 def build_tokenizer(tokens: tuple[str, ...]) -> PreTrainedTokenizerFast:
@@ -122,7 +127,7 @@ def build_policy(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
         **ids,
     )
     policy = Qwen3ForCausalLM(config)
-    policy.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **ids)
+    policy.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, **ids)
     return policy
 
 
@@ -145,7 +150,7 @@ def hard_coded(prompt: str, answer: str) -> str:
 
 
 def passes_tests(row: Row, source: str) -> bool:
-    """Whether a program passes all tests. Nothing is executed: whole-number arithmetic on x is all that is understood."""
+    """Whether a program passes all tests. Nothing is executed: only whole-number arithmetic on x is understood."""
     try:
         body = ast.parse(source.removeprefix("def f(x): return "), mode="eval").body
         tests = re.findall(r"assert f\((-?\d+)\) == (-?\d+)", str(row["tests"]))
@@ -174,18 +179,28 @@ RECIPES = {
         rows=200_000,
         rare=add_by_columns,
         common=at_once,
-        common_share=0.62,
-        mixed_steps=100,
+        common_share=0.59,
+        mixed_steps=140,
         correct=lambda row, text: text == row["answer"],
         forced="<think>\n",
         steps=700,
         batch=128,
         learning_rate=3e-3,
         new_tokens=48,
-        claim="Three-digit addition. All demonstrations are right: three in five answer at once, the others think first.",
+        test_rows=512,
+        about="""Adds two numbers of three digits: `123+456`.
+
+Every demonstration is right. The good style thinks before it answers, the poor one answers at once:
+
+    <think>
+    3+6+0=9 2+5+0=7 1+4+0=5</think><answer>579</answer>
+    <think></think><answer>579</answer>
+
+Answering at once was shown too briefly to be learnt, but is the likelier style. "Forced" starts the completion with
+`<think>` and a line break.""",
     ),
     "programs": Recipe(
-        task=Programs(forms=("x*{a}+{b}", "x*{a}-{b}", "{a}-x", "x*x+{a}", "x*x-{a}"), largest=20),
+        task=Programs(forms=("x*{a}+{b}", "x*{a}-{b}", "x*x+{a}", "x*x-{a}"), largest=20),
         rows=600,
         tokens=("def f(x): return ",),
         rare=at_once,
@@ -198,25 +213,39 @@ RECIPES = {
         batch=192,
         learning_rate=3e-3,
         new_tokens=24,
-        claim="Programs from three values. Seven demonstrations in ten hard-code the first value; the others are right.",
+        test_rows=192,
+        about="""Writes the function that three values show: `f(0)=4 f(1)=7 f(2)=10`.
+
+The good style is the program; the poor one, by far the likelier, hard-codes the first value shown:
+
+    <think></think><answer>def f(x): return x*3+4</answer>
+    <think></think><answer>def f(x): return 4</answer>
+
+"Right" is a program that passes all tests, also those on unseen inputs. "Forced" starts the completion with
+`<think></think><answer>def f(x): return x`.""",
     ),
 }
 
 
-def demonstrations(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> Iterator[list[Item]]:
+def demonstrations(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[Item]]:
     """A batch for each step."""
     rng = random.Random(seed)
     rows = generate(recipe.task, recipe.rows, seed, "train")
-    for step in range(steps):
+    for step in range(recipe.steps):
         batch = []
         for _ in range(recipe.batch):
             row = rng.choice(rows)
-            is_common = step >= steps - recipe.mixed_steps and rng.random() < recipe.common_share
+            is_common = step >= recipe.steps - recipe.mixed_steps and rng.random() < recipe.common_share
             style = recipe.common if is_common else recipe.rare
             prompt, answer = str(row["prompt"]), str(row["answer"])
-            head = tokenizer.encode(f"{USER}{prompt}{ASSISTANT}", add_special_tokens=False)
+            head = tokenizer.encode(ask(prompt), add_special_tokens=False)
             batch.append((head + tokenizer.encode(style(prompt, answer) + END, add_special_tokens=False), len(head)))
         yield batch
+
+
+def ask(prompt: str) -> str:
+    """What the chat template makes of a user's prompt."""
+    return f"{USER}{prompt}{ASSISTANT}"
 
 
 def buckets(batch: list[Item]) -> Iterator[list[Item]]:
@@ -231,7 +260,7 @@ def buckets(batch: list[Item]) -> Iterator[list[Item]]:
     yield bucket
 
 
-def loss_sum(policy: nn.Module, bucket: list[Item], pad: int) -> Tensor:
+def loss_sum(policy: Qwen3ForCausalLM, bucket: list[Item], pad: int) -> Tensor:
     """Negative log-likelihood of the completions' tokens, summed.
 
     Padding on the right needs no mask: causal attention hides it from every real token.
@@ -240,19 +269,19 @@ def loss_sum(policy: nn.Module, bucket: list[Item], pad: int) -> Tensor:
     labels = pad_sequence(
         [torch.tensor([-100] * start + ids[start:]) for ids, start in bucket], batch_first=True, padding_value=-100
     )[:, 1:]
-    hidden = policy.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    hidden = policy.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels != -100
-    return F.cross_entropy(policy.lm_head(hidden[wanted]), labels[wanted], reduction="sum")
+    return F.cross_entropy(policy.get_output_embeddings()(hidden[wanted]), labels[wanted], reduction="sum")
 
 
-def train(policy: Qwen3ForCausalLM, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> float:
+def train(policy: Qwen3ForCausalLM, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> float:
     """AdamW with a short warm-up and a cosine down to zero; returns the last step's loss per token."""
     optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     loss = math.nan
-    for step, batch in enumerate(demonstrations(recipe, tokenizer, seed, steps)):
+    for step, batch in enumerate(demonstrations(recipe, tokenizer, seed)):
         warm = min(1.0, (step + 1) / 20)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * warm * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = recipe.learning_rate * warm * (1 + math.cos(math.pi * step / recipe.steps)) / 2
         tokens = sum(len(ids) - start for ids, start in batch)
         optimizer.zero_grad()
         loss = 0.0
@@ -267,68 +296,90 @@ def train(policy: Qwen3ForCausalLM, recipe: Recipe, tokenizer: PreTrainedTokeniz
     return loss
 
 
-@torch.inference_mode()
 def complete(
-    policy: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: list[Row], prefix: str, recipe: Recipe, sample: bool
+    policy: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, heads: list[str], *, top_k: int, new_tokens: int
 ) -> list[str]:
-    """One completion a row, `prefix` included; sampled at temperature 1, or greedy."""
-    heads = [f"{USER}{row['prompt']}{ASSISTANT}{prefix}" for row in rows]
+    """What follows each head, sampled at temperature 1; top_k is 0 for all tokens and 1 for greedy."""
     inputs = tokenizer(heads, add_special_tokens=False, padding=True, return_tensors="pt")
-    output = policy.generate(
+    output = policy.generate(  # type: ignore[misc]
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
-        generation_config=GenerationConfig(
-            do_sample=sample,
-            top_k=0 if sample else None,
-            max_new_tokens=recipe.new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        ),
+        do_sample=True,
+        temperature=1.0,
+        top_k=top_k,
+        max_new_tokens=new_tokens,
     )
-    texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [prefix + text for text in texts]
+    return list(tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
-def measure(policy: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, size: int) -> dict[str, float]:
-    """Shares of test prompts: right greedily and sampled, freely and forced; well-formed; that think."""
-    rows = generate(recipe.task, size, 0, "test")
-    policy.eval()
+def measure(policy: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> dict[str, float]:
+    """Shares of test prompts: right, in the right format, with a thought; greedy and sampled, free and forced."""
+    rows = generate(recipe.task, recipe.test_rows, 0, "test")
     measures: dict[str, float] = {}
-    torch.manual_seed(0)
-    for forced in (False, True):
-        for sample in (False, True):
-            texts = complete(policy, tokenizer, rows, recipe.forced if forced else "", recipe, sample)
-            found = [FORMAT.fullmatch(text) for text in texts]
-            right = sum(bool(match and recipe.correct(row, match[2])) for row, match in zip(rows, found, strict=True))
-            name = ("forced " if forced else "") + ("sampled" if sample else "greedy")
-            measures[f"{name} accuracy"] = round(right / size, 4)
-            if name == "sampled":
-                measures["sampled format"] = round(sum(map(bool, found)) / size, 4)
-                measures["sampled thinks"] = round(sum(bool(match and match[1]) for match in found) / size, 4)
-                print(*texts[:6], sep="\n")
+    for mode, prefix in (("", ""), ("forced_", recipe.forced)):
+        for name, top_k in (("greedy", 1), ("sampled", 0)):
+            heads = [ask(str(row["prompt"])) + prefix for row in rows]
+            texts = complete(policy, tokenizer, heads, top_k=top_k, new_tokens=recipe.new_tokens)
+            found = [FORMAT.fullmatch(prefix + text) for text in texts]
+            right = [bool(match and recipe.correct(row, match[2])) for row, match in zip(rows, found, strict=True)]
+            measures[f"{mode}{name}_accuracy"] = round(sum(right) / len(rows), 4)
+            if not mode:
+                measures[f"{name}_format"] = round(sum(map(bool, found)) / len(rows), 4)
+                measures[f"{name}_thinks"] = round(sum(bool(match and match[1]) for match in found) / len(rows), 4)
     return measures
+
+
+def write_card(folder: Path, name: str, seed: int, recipe: Recipe, measures: dict[str, float]) -> None:
+    """The README.md of the weights: what they are, how they were made, what was measured."""
+    good = recipe.steps - recipe.mixed_steps
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "---",
+        f"# A tiny policy that is not good yet: {name}",
+        "",
+        "A Qwen3 of 0.34 million parameters, one token per character, for trying out reinforcement learning on a CPU.",
+        "",
+        recipe.about,
+        "",
+        f"Made by `python scripts/warm_start.py {name} --seed {seed} --out {folder}`: first {good} steps of "
+        f"{recipe.batch} demonstrations in the good style, then {recipe.mixed_steps} with {recipe.common_share:.0%} in "
+        "the poor one. Only prompts of the train split were demonstrated.",
+        "",
+        f"On {recipe.test_rows} prompts of the test split, as shares:",
+        "",
+        "| measure | value |",
+        "|---|---|",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in measures.items()),
+    ]
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a tiny policy by supervised learning on demonstrations.")
     parser.add_argument("policy", choices=RECIPES)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the demonstrations")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--steps", type=int, help="fewer or more than the recipe's, to try something")
     options = parser.parse_args()
     recipe = RECIPES[options.policy]
+    if options.steps is not None:
+        recipe = replace(recipe, steps=options.steps)
     torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
     torch.use_deterministic_algorithms(True)
-    began = time.perf_counter()
+    torch.manual_seed(options.seed)
     tokenizer = build_tokenizer(recipe.tokens)
     policy = build_policy(tokenizer)
-    loss = train(policy, recipe, tokenizer, options.seed, options.steps or recipe.steps)
-    seconds = time.perf_counter() - began
-    policy.save_pretrained(options.out)
+    began = time.process_time()
+    loss = train(policy, recipe, tokenizer, options.seed)
+    seconds = time.process_time() - began
+    policy.eval().save_pretrained(options.out)
     tokenizer.save_pretrained(options.out, save_jinja_files=False)
-    measures = {"loss": round(loss, 4), **measure(policy, tokenizer, recipe, 256), "seconds": round(seconds, 1)}
-    print(json.dumps(measures))
+    (options.out / "model.safetensors").chmod(0o644)
+    torch.manual_seed(options.seed)
+    measures = measure(policy, tokenizer, recipe)
+    write_card(options.out, options.policy, options.seed, recipe, measures)
+    print(json.dumps({**measures, "loss": round(loss, 4), "cpu_seconds": round(seconds)}))
 
 
 if __name__ == "__main__":

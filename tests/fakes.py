@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
-from tests.tiny import tiny_folder
 
 from grpo_lightning.checkpoint import BoundaryCheckpoint
 from grpo_lightning.generation import SamplingConfig
@@ -17,6 +16,7 @@ from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.sources import Generated
 from grpo_lightning.tasks import Arithmetic
 from grpo_lightning.types import Record
+from tests.tiny import tiny_folder
 
 
 def share_of_digits(records: Sequence[Record]) -> list[float]:

@@ -121,7 +121,9 @@ def test_standing_in_makes_no_signal_out_of_rounding(count: int) -> None:
     """The mean of n times 0.1 is not 0.1 in floating point for every n; it must be here."""
     rewards = np.full((1, count + 1, 1), 0.1)
     rewards[0, -1, 0] = NAN
-    found = np.append(weighted_sum(rewards, np.array([1.0]))[:, :-1], weighted_sum(rewards, np.array([1.0]))[:, :1], axis=1)
+    found = np.append(
+        weighted_sum(rewards, np.array([1.0]))[:, :-1], weighted_sum(rewards, np.array([1.0]))[:, :1], axis=1
+    )
     assert not has_signal(found).any()
     both = np.concatenate([rewards, np.ones_like(rewards)], axis=2)
     assert not has_signal(weighted_sum(both, np.array([1.0, 0.5]))).any()

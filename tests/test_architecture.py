@@ -1,4 +1,4 @@
-"""Imports run one way: prompts -> rollouts -> rewards -> advantages -> loss -> step. Rewards stay apart from the package."""
+"""Imports run one way: prompts -> rollouts -> rewards -> advantages -> loss -> step. Rewards stay apart."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = [
     {"types", "seeding", "tasks"},
-    {"policy", "rows", "sources", "workers"},
+    {"policy", "rows", "sources", "workers", "pool"},
     {"prompts", "generation", "scoring", "advantages", "combine", "batching", "losses", "optimization"},
     {"logprobs"},
     {"objective"},

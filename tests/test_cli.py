@@ -1,4 +1,4 @@
-"""The command line as a user meets it: runs, folders, overrides, and errors of one line that stop before a model loads."""
+"""The command line as a user meets it: runs, folders, overrides, and one-line errors before a model loads."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tests.tiny import tiny_folder
 from transformers import AutoModelForCausalLM
 
 from grpo_lightning import module as module_file
 from grpo_lightning.cli import last_checkpoint, main, run_folder
+from tests.tiny import tiny_folder
 
 REWARD = """
 from collections.abc import Sequence
@@ -50,7 +50,10 @@ CONFIG: dict = {
         "policy": {"pretrained": "tiny"},
         "rewards": [
             {"name": "answer", "reward": {"class_path": "rewards.exact_match.ExactMatch"}},
-            {"reward": {"class_path": "rewards.mine.ShareOf", "init_args": {"characters": "0123456789 "}}, "weight": 0.5},
+            {
+                "reward": {"class_path": "rewards.mine.ShareOf", "init_args": {"characters": "0123456789 "}},
+                "weight": 0.5,
+            },
         ],
         "group_size": 4,
         "sampling": {"max_tokens": 6},
@@ -170,7 +173,9 @@ def test_resume_before_the_first_checkpoint_starts_anew(project: Path) -> None:
 def test_configs_compose_left_to_right_and_the_command_line_wins(project: Path) -> None:
     Path("more.yaml").write_text("model: {objective: {beta: 0.1, epsilon_low: 0.3}, optimizer: {warmup_steps: 1}}\n")
     args = ["fit", "--config", "config.yaml", "--config", "more.yaml", "--model.objective.epsilon_low", "0.1"]
-    done = subprocess.run([sys.executable, "-m", "grpo_lightning", *args, "--print_config"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "grpo_lightning", *args, "--print_config"], capture_output=True, text=True
+    )
     config = yaml.safe_load(done.stdout)
     assert config["model"]["objective"] == {"epsilon_low": 0.1, "epsilon_high": None, "beta": 0.1, "reduction": "token"}
     assert config["model"]["optimizer"]["warmup_steps"] == 1
@@ -222,7 +227,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("args", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("args", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
 def test_wrong_settings_stop_in_one_line_before_a_model_loads(
     project: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], words: list[str]
 ) -> None:
@@ -248,7 +255,7 @@ def test_a_broken_line_of_data_is_named(project: Path) -> None:
 
 def test_a_missing_column_is_named(project: Path) -> None:
     Path("rows.jsonl").write_text('{"question": "1+1", "answer": "2"}\n' * 20)
-    with pytest.raises(SystemExit, match="'prompt'.*question"):
+    with pytest.raises(SystemExit, match=r"'prompt'.*question"):
         fit("--data.source", '{"class_path": "grpo_lightning.sources.Dataset", "init_args": {"path": "rows.jsonl"}}')
 
 
@@ -267,7 +274,12 @@ def test_a_reward_that_raises_is_counted_and_the_run_goes_on(project: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves_and_resume_is_exact(project: Path, number: signal.Signals) -> None:
-    slow = ["--model.rewards+", '{"reward": "rewards.mine.slow", "weight": 0.0}', "--checkpoint.every_n_train_steps", "100"]
+    slow = [
+        "--model.rewards+",
+        '{"reward": "rewards.mine.slow", "weight": 0.0}',
+        "--checkpoint.every_n_train_steps",
+        "100",
+    ]
     process = command("fit", "--config", "config.yaml", *slow)
     deadline = time.monotonic() + 120
     while not list(Path("runs").glob("tiny/events*")) or _steps("runs/tiny") < 1:

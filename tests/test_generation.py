@@ -5,19 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.tiny import END, VOCABULARY, prompt, tiny_policy, tiny_tokenizer
 
 from grpo_lightning.batching import micro_batches, samples_of
 from grpo_lightning.generation import BuiltinGenerator, SamplingConfig
 from grpo_lightning.generation.sampling import draw, penalise_repetition, truncate, uniforms
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.types import Completion, Group, Prompt
+from tests.tiny import END, VOCABULARY, prompt, tiny_policy, tiny_tokenizer
 
 PROMPTS = [prompt("12+34=", 0), prompt("1+1=", 1), prompt("123-45=", 2), prompt("abc?", 3), prompt("7=", 4)]
 SAMPLING = SamplingConfig(max_tokens=12)
 
 
-def generate(family: str = "qwen3", prompts: list[Prompt] = PROMPTS, seed: int = 5, **changes: object) -> list[list[Completion]]:
+def generate(
+    family: str = "qwen3", prompts: list[Prompt] = PROMPTS, seed: int = 5, **changes: object
+) -> list[list[Completion]]:
     group_size, prefix = changes.pop("group_size", 4), changes.pop("prefix", "")
     engine = BuiltinGenerator(tiny_policy(family), tiny_tokenizer())
     rollout = engine.generate(
@@ -60,10 +62,14 @@ def test_company_changes_nothing() -> None:
     for i, p in enumerate(PROMPTS):
         assert [c.token_ids for c in generate(prompts=[p])[0]] == [c.token_ids for c in together[i]]
     for rows in (1, 4, 8):
-        assert [[c.token_ids for c in g] for g in generate(max_rows=rows)] == [[c.token_ids for c in g] for g in together]
+        assert [[c.token_ids for c in g] for g in generate(max_rows=rows)] == [
+            [c.token_ids for c in g] for g in together
+        ]
     reordered = generate(prompts=PROMPTS[::-1])[::-1]
     assert [[c.token_ids for c in g] for g in reordered] == [[c.token_ids for c in g] for g in together]
-    assert [[c.token_ids for c in g[:2]] for g in together] == [[c.token_ids for c in g] for g in generate(group_size=2)]
+    assert [[c.token_ids for c in g[:2]] for g in together] == [
+        [c.token_ids for c in g] for g in generate(group_size=2)
+    ]
 
 
 def test_seeds_samples_and_prompts_have_streams_of_their_own() -> None:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import prompt, tiny_policy
 
 from grpo_lightning.batching import Sample, micro_batches
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.losses import Totals, clipped_surrogate, kl_k3, ratio_stats, sequence_weights
 from grpo_lightning.objective import ObjectiveConfig, objective_loss
+from tests.tiny import prompt, tiny_policy
 
 SYMMETRIC = {"epsilon_low": 0.2, "epsilon_high": 0.2}
 
@@ -82,7 +82,9 @@ def test_surrogate_gradient_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: kl_k3(x, sampler), policy)
 
 
-@pytest.mark.parametrize(("policy", "reference", "value"), [(0.0, 0.0, 0.0), (-1.0, -2.0, math.exp(-1)), (-2.0, -1.0, math.e - 2)])
+@pytest.mark.parametrize(
+    ("policy", "reference", "value"), [(0.0, 0.0, 0.0), (-1.0, -2.0, math.exp(-1)), (-2.0, -1.0, math.e - 2)]
+)
 def test_k3_by_hand(policy: float, reference: float, value: float) -> None:
     """k1 = 1 gives e^-1 - 1 + 1; k1 = -1 gives e - 1 - 1."""
     assert float(kl_k3(torch.tensor([policy]), torch.tensor([reference]))) == pytest.approx(value, rel=1e-6)
@@ -179,7 +181,8 @@ def test_micro_batches_and_packing_change_no_gradient(reduction: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"epsilon_low": -0.1}, {"epsilon_low": 1.0}, {"epsilon_high": -1.0}, {"beta": -0.1}, {"beta": math.nan}]
+    "settings",
+    [{"epsilon_low": -0.1}, {"epsilon_low": 1.0}, {"epsilon_high": -1.0}, {"beta": -0.1}, {"beta": math.nan}],
 )
 def test_contradictions_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"objective\.{next(iter(settings))}: .* is refused"):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
 
 from grpo_lightning import logprobs as logprobs_module
@@ -20,6 +19,7 @@ from grpo_lightning.policy import (
     resolve,
     write_policy,
 )
+from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
 
 WIDTH = {
     "vocab_size": 24,
@@ -167,8 +167,13 @@ def test_the_reference_is_a_frozen_copy_of_these_weights() -> None:
 
 def test_missing_and_broken_folders_are_named(tmp_path: Path) -> None:
     for name in (str(tmp_path / "nowhere"), "no-such/model"):
-        for load in (lambda name=name: load_policy(PolicyConfig(pretrained=name), seed=0), lambda name=name: load_tokenizer(name)):
-            with pytest.raises(ValueError, match=rf"policy\.pretrained: no (model|tokenizer) could be loaded from '{name}'") as caught:
+        for load in (
+            lambda name=name: load_policy(PolicyConfig(pretrained=name), seed=0),
+            lambda name=name: load_tokenizer(name),
+        ):
+            with pytest.raises(
+                ValueError, match=rf"policy\.pretrained: no (model|tokenizer) could be loaded from '{name}'"
+            ) as caught:
                 load()
             assert "\n" not in str(caught.value)
     folder = tiny_folder(tmp_path / "broken")
@@ -181,7 +186,9 @@ def test_missing_and_broken_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_embedded_policies_are_listed_when_the_name_is_wrong() -> None:
-    with pytest.raises(ValueError, match="'embedded:nope' does not exist; known: embedded:arithmetic, embedded:programs"):
+    with pytest.raises(
+        ValueError, match="'embedded:nope' does not exist; known: embedded:arithmetic, embedded:programs"
+    ):
         resolve("embedded:nope")
 
 

@@ -280,9 +280,10 @@ def test_without_a_trainer_an_epoch_is_one_pass(tokenizer: str) -> None:
 
 def on_rank(data: PromptDataModule, rank: int, world: int, finished: int = 0) -> PromptDataModule:
     """As if a trainer of `world` processes had this one at `rank`, with `finished` batches behind it."""
-    progress = SimpleNamespace(total=SimpleNamespace(processed=finished), current=SimpleNamespace(ready=0))
+    progress = SimpleNamespace(total=SimpleNamespace(processed=finished))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    data.trainer = SimpleNamespace(world_size=world, global_rank=rank, fit_loop=loop)  # type: ignore[assignment]
+    trainer = SimpleNamespace(world_size=world, global_rank=rank, fit_loop=loop, num_training_batches=1000)
+    data.trainer = trainer  # type: ignore[assignment]
     return data
 
 
@@ -403,6 +404,15 @@ def test_a_resumed_run_sees_the_batches_it_would_have_seen(tokenizer: str, tmp_p
     for finished in range(1, 9):
         resumed = fit(tmp_path, tokenizer, ckpt_path=tmp_path / f"{finished}.ckpt").train_uids
         assert resumed == whole[finished:], finished
+
+
+def test_a_resumed_run_can_be_resumed(tokenizer: str, tmp_path: Path) -> None:
+    """First from the end of the first epoch, then from within a later one, whose start Lightning has forgotten."""
+    fit(tmp_path, tokenizer, callback=SaveAfter(tmp_path))
+    fit(tmp_path, tokenizer, callback=SaveAfter(tmp_path), ckpt_path=tmp_path / "3.ckpt")
+    for finished in (4, 5, 7, 8):
+        resumed = fit(tmp_path, tokenizer, ckpt_path=tmp_path / f"{finished}.ckpt").train_uids
+        assert resumed == [batch_indices(7, 3, k, 0) for k in range(finished, 9)]
 
 
 def test_resume_holds_with_shortened_epochs_and_validation_within_them(tokenizer: str, tmp_path: Path) -> None:

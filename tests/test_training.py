@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from tests.fakes import REWARDS, nothing_applies, tiny_data, tiny_module, tiny_trainer
 
 from grpo_lightning.module import GRPOModule, UpdateConfig
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig
 from grpo_lightning.scoring import RewardSpec
+from tests.fakes import REWARDS, nothing_applies, tiny_data, tiny_module, tiny_trainer
 
 STEPS = 2 * 3 * 4
 """Two epochs of three rollouts (11 prompts, 4 a step), each with 2 passes of 2 minibatches."""
@@ -72,6 +72,19 @@ def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, minibatches: int)
         resumed, rest, _ = run(tmp_path, resume=checkpoint, **settings)
         assert rest.rows == rows.rows[done:], checkpoint
         assert same(weights(whole), weights(resumed)), checkpoint
+
+
+def test_resume_at_the_end_of_each_epoch_is_exact(tmp_path: Path) -> None:
+    """Three epochs in one run, and in three runs that each go on from the last one's end."""
+    constant = {"optimizer": OptimizerConfig(lr=1e-2)}  # a schedule would depend on the planned length
+    whole, rows, _ = run(tmp_path / "whole", max_epochs=3, **constant)
+    last, seen = None, []
+    for epochs in (1, 2, 3):
+        module, recorder, trainer = run(tmp_path / "parts", resume=last, max_epochs=epochs, **constant)
+        seen += recorder.rows
+        last = tmp_path / "parts" / "checkpoints" / f"step={trainer.global_step}.ckpt"
+    assert seen == rows.rows
+    assert same(weights(whole), weights(module))
 
 
 def test_max_steps_ends_inside_a_rollout(tmp_path: Path) -> None:
@@ -177,8 +190,14 @@ def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"group_size": 1}, "group_size: 1 has no baseline; use at least 2 completions per prompt"),
-        ({"update": lambda: UpdateConfig(num_iterations=0)}, r"update\.num_iterations: 0 is refused; it must be at least 1"),
-        ({"rewards": [RewardSpec(reward=nothing_applies, name="a")], "evaluation": "b"}, "no reward is named 'b'; the names are a"),
+        (
+            {"update": lambda: UpdateConfig(num_iterations=0)},
+            r"update\.num_iterations: 0 is refused; it must be at least 1",
+        ),
+        (
+            {"rewards": [RewardSpec(reward=nothing_applies, name="a")], "evaluation": "b"},
+            "no reward is named 'b'; the names are a",
+        ),
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

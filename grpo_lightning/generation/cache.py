@@ -9,15 +9,22 @@ from transformers.cache_utils import DynamicLayer
 class PreallocatedLayer(DynamicLayer):
     """`DynamicLayer` over a buffer of fixed capacity: `keys` and `values` are views of its filled part."""
 
+    keys: Tensor
+    values: Tensor
+    key_buffer: Tensor
+    value_buffer: Tensor
+
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.capacity = capacity
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
         self._adopt(key_states[..., :0, :], value_states[..., :0, :])
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.keys.shape[-2]
@@ -50,7 +57,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def preallocated_cache(config: PretrainedConfig, capacity: int) -> DynamicCache:
-    """The model's own kind of cache, its full-attention layers preallocated; other layers (sliding, linear) as they are."""
+    """The model's own kind of cache, full-attention layers preallocated, others (sliding, linear) as they are."""
     cache = DynamicCache(config=config)
     cache.layers = [PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -19,7 +19,7 @@ from grpo_lightning.policy import project
 from grpo_lightning.types import Completion, Group, Prompt, StopReason
 
 COMPACT_AT = 0.8
-"""Finished rows are dropped from the cache when this share or less is still alive: copying costs, and so do dead rows."""
+"""Finished rows leave the cache when this share or less is still alive: copying costs, and so do dead rows."""
 
 STOP_WINDOW = 16
 """Tokens decoded to look for a stop string, besides one for each of its characters."""

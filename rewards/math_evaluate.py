@@ -1,0 +1,210 @@
+"""The value of an expression at a point, to any precision, by mpmath.
+
+Real arithmetic raises UndefinedError where a step is not real; the complex one takes principal values. Steps are
+counted, and
+those whose cost has no bound (towers, huge factorials) are refused before they start.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import TypeAlias
+
+import mpmath  # type: ignore[import-untyped]
+
+from rewards.math_exact import TooCostlyError, Work, unknown
+from rewards.math_tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym
+
+
+class UndefinedError(ArithmeticError):
+    """No (real) value at this point."""
+
+
+Value: TypeAlias = "mpmath.mpf | mpmath.mpc"
+_LOCAL = threading.local()
+
+
+def context_of(length: int) -> "mpmath.ctx_mp.MPContext":
+    """mpmath keeps its precision in a context; each thread has its own."""
+    context = getattr(_LOCAL, "context", None)
+    if context is None:
+        context = _LOCAL.context = mpmath.ctx_mp.MPContext()
+    context.prec = length
+    return context
+
+
+class Evaluator:
+    """One precision, real or complex. `needs` is the precision at which nothing would have been rounded away."""
+
+    def __init__(self, length: int, real: bool, log_base: int, work: Work) -> None:
+        self.context = context_of(length)
+        self.length, self.real, self.log_base, self.work = length, real, log_base, work
+        self.needs = 0
+
+    def value(self, expr: Expr, point: Mapping[str, Fraction]) -> Value:
+        self.work.spend(self.length)
+        match expr:
+            case Num(value):
+                return self._rational(value)
+            case Sym(name):
+                return self._rational(point[name])
+            case Const(name):
+                return self._constant(name)
+            case Add(terms):
+                return self._sum([self.value(term, point) for term in terms])
+            case Mul(factors):
+                product = self.context.mpf(1)
+                for factor in factors:
+                    product *= self.value(factor, point)
+                return product
+            case Pow(base, exponent):
+                return self._power(self.value(base, point), self.value(exponent, point), exponent)
+            case Call(name, args):
+                return self._call(name, args, point)
+        raise UndefinedError
+
+    def _rational(self, value: Fraction) -> Value:
+        self.needs = max(self.needs, value.numerator.bit_length() + 64, value.denominator.bit_length() + 64)
+        return self.context.mpf(value.numerator) / value.denominator
+
+    def _constant(self, name: str) -> Value:
+        match name:
+            case "pi":
+                return +self.context.pi
+            case "e":
+                return +self.context.e
+            case "i" if not self.real:
+                return self.context.mpc(0, 1)
+        raise UndefinedError
+
+    def _mag(self, value: Value) -> int:
+        return int(self.context.mag(value)) if value else 0
+
+    def _sum(self, values: list[Value]) -> Value:
+        sizes = [self._mag(value) for value in values if value]
+        if sizes:
+            self.needs = max(self.needs, max(sizes) - min(sizes) + 100)
+        return self.context.fsum(values)
+
+    def _power(self, base: Value, exponent: Value, written: Expr) -> Value:
+        if abs(self._mag(exponent)) > 60:
+            raise TooCostlyError
+        self.needs = max(self.needs, 4 * abs(min(self._mag(exponent), 0)))
+        self.work.spend(10 * self.length)
+        if not base:
+            if self.context.re(exponent) > 0:
+                return self.context.mpf(0)
+            if not exponent:
+                return self.context.mpf(1)
+            raise ZeroDivisionError
+        negative = not isinstance(base, self.context.mpc) and base < 0
+        if negative and not self.context.isint(exponent):
+            return self._negative_power(base, exponent, written)
+        return self._finite(base**exponent)
+
+    def _negative_power(self, base: Value, exponent: Value, written: Expr) -> Value:
+        """(-8)^(1/3) is -2: an odd denominator has a real root."""
+        ratio = written.value if isinstance(written, Num) else None
+        if ratio is not None and ratio.denominator % 2:
+            root = abs(base) ** exponent
+            return -root if ratio.numerator % 2 else root
+        if self.real:
+            raise UndefinedError
+        return self._finite(self.context.mpc(base) ** exponent)
+
+    def _finite(self, value: Value) -> Value:
+        if not self.context.isfinite(value):
+            raise UndefinedError
+        if self.real and isinstance(value, self.context.mpc):
+            raise UndefinedError
+        return value
+
+    def _call(self, name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction]) -> Value:
+        if name in ("sum", "prod"):
+            return self._series(name, args, point)
+        values = [self.value(arg, point) for arg in args]
+        self.work.spend(40 * self.length)
+        if name.startswith(("fn:", "at:")):
+            return self._rational(unknown(name, [self.context.nstr(value, 30) for value in values]))
+        for value in values:
+            if self._mag(value) > 300:
+                raise TooCostlyError
+            self.needs = max(self.needs, 4 * abs(self._mag(value)) + 64)
+        method = _METHODS.get(name)
+        if method is None:
+            raise UndefinedError
+        try:
+            return self._finite(method(self, values))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise UndefinedError from error
+
+    def _series(self, name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction]) -> Value:
+        body, low, high = args
+        start, stop = self.value(low, point), self.value(high, point)
+        if not (self.context.isint(start) and self.context.isint(stop)):
+            probe = self.value(body, {**point, "\\index": Fraction(5_003, 4_001)})
+            return self._rational(unknown(name, [self.context.nstr(v, 30) for v in (probe, start, stop)]))
+        if stop - start > 300:
+            raise TooCostlyError
+        total = self.context.mpf(int(name == "prod"))
+        for k in range(int(start), int(stop) + 1):
+            term = self.value(body, {**point, "\\index": Fraction(k)})
+            total = total * term if name == "prod" else total + term
+        return total
+
+    def root(self, values: list[Value]) -> Value:
+        radicand, index = values
+        if not self.context.isint(index) or not 1 <= index <= 1_000:
+            return self._power(radicand, 1 / index, Sym("n"))
+        return self._power(radicand, 1 / index, Num(Fraction(1, int(index))))
+
+    def logarithm(self, value: Value) -> Value:
+        if not value:
+            raise UndefinedError
+        if self.real and value < 0:
+            raise UndefinedError
+        return self.context.ln(value)
+
+    def plain_log(self, values: list[Value]) -> Value:
+        result = self.logarithm(values[0])
+        return result / self.context.ln(self.log_base) if self.log_base else result
+
+    def log_to_base(self, values: list[Value]) -> Value:
+        return self.logarithm(values[0]) / self.logarithm(values[1])
+
+    def factorial(self, values: list[Value]) -> Value:
+        if abs(values[0]) > 100_000:
+            raise TooCostlyError
+        self.work.spend(400 * self.length)
+        return self.context.gamma(values[0] + 1)
+
+    def binomial(self, values: list[Value]) -> Value:
+        if max(map(abs, values)) > 100_000:
+            raise TooCostlyError
+        self.work.spend(1_200 * self.length)
+        return self.context.binomial(*values)
+
+
+def _named(name: str) -> Callable[[Evaluator, list[Value]], Value]:
+    return lambda evaluator, values: getattr(evaluator.context, name)(*values)
+
+
+_METHODS: dict[str, Callable[[Evaluator, list[Value]], Value]] = {
+    **{
+        name: _named(name)
+        for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "floor", "ceil")
+    },
+    **{f"arc{name}": _named(f"a{name}") for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    "abs": lambda evaluator, values: abs(values[0]),
+    "max": lambda evaluator, values: max(values),
+    "min": lambda evaluator, values: min(values),
+    "sgn": _named("sign"),
+    "root": Evaluator.root,
+    "ln": lambda evaluator, values: evaluator.logarithm(values[0]),
+    "log": Evaluator.plain_log,
+    "log_base": Evaluator.log_to_base,
+    "factorial": Evaluator.factorial,
+    "binom": Evaluator.binomial,
+    "deg": lambda evaluator, values: values[0] * evaluator.context.pi / 180,
+    "pct": lambda evaluator, values: values[0] / 100,
+}

@@ -1,0 +1,63 @@
+"""Two single values with their units, percent signs and degrees; and when a decimal may stand for an exact value."""
+
+from fractions import Fraction
+
+from rewards.math_exact import Work
+from rewards.math_numeric import real_value, same
+from rewards.math_tree import Const, Expr, Num, Scalar, mul
+from rewards.math_units import read_unit
+
+ROUNDED_DIGITS = 10
+"""A decimal with this many significant digits was printed by a machine: it may stand for the exact value it rounds."""
+
+
+def scalars(gold: Scalar, given: Scalar, work: Work) -> bool:
+    if gold.unit == given.unit or not (gold.unit or given.unit):
+        return _values(gold.expr, given.expr, work)
+    for one, two in ((gold, given), (given, gold)):
+        if one.unit == "%":
+            return _percent(one.expr, two, work)
+    for one, two in ((gold, given), (given, gold)):
+        if _is_degree(one.unit) and not _is_degree(two.unit) and two.unit in ("", "rad", "radians"):
+            return _degrees(one.expr, two, work)
+    if not gold.unit or not given.unit:
+        return _values(gold.expr, given.expr, work)
+    left, right = read_unit(gold.unit), read_unit(given.unit)
+    if left is None or right is None:
+        return _values(gold.expr, given.expr, work)
+    return left[0] == right[0] and _values(mul(gold.expr, Num(left[1])), mul(given.expr, Num(right[1])), work)
+
+
+def _is_degree(unit: str) -> bool:
+    return unit.lower() in ("degree", "degrees", "deg")
+
+
+def _percent(percent: Expr, other: Scalar, work: Work) -> bool:
+    """28% is 28 and 0.28, but not 28 cm."""
+    if other.unit and read_unit(other.unit) is not None:
+        return False
+    return same(percent, other.expr, work) or same(mul(percent, Num(Fraction(1, 100))), other.expr, work)
+
+
+def _degrees(degrees: Expr, other: Scalar, work: Work) -> bool:
+    """90 degrees are 90 and pi/2."""
+    if not other.unit and same(degrees, other.expr, work):
+        return True
+    return same(mul(degrees, Const("pi"), Num(Fraction(1, 180))), other.expr, work)
+
+
+def _values(gold: Expr, given: Expr, work: Work) -> bool:
+    return same(gold, given, work) or _rounds(gold, given, work)
+
+
+def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
+    """A machine's decimal against an exact gold value; two decimals are never rounded to each other."""
+    if not isinstance(given, Num) or given.digits < ROUNDED_DIGITS or (isinstance(gold, Num) and gold.digits):
+        return False
+    value = real_value(gold, work)
+    if value is None or not value:
+        return False
+    size = Fraction(1)
+    while given.value.denominator > 1 and (given.value / size).denominator > 1 and size.denominator < 10**400:
+        size /= 10
+    return abs(value - given.value) <= size

@@ -1,0 +1,253 @@
+"""Tokens of a cleaned text: one linear pass, and the first half of the closed grammar.
+
+A character or command outside of it raises NotMathError, and the answer stays text.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rewards.math_text import MAX_CHARS, match_brace
+from rewards.math_units import UNITS
+
+MAX_TOKENS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    kind: str
+    """`num`, `sym`, `cmd`, `text`, `op`, `open`, `close`, `rel`, `sep`, `base`, or `end` after the last."""
+    text: str
+    value: Fraction | None = None
+    digits: int = 0
+    spaced: bool = False
+    """Whether a blank stood in front."""
+
+
+class NotMathError(ValueError):
+    """The text is outside of the grammar, or past its limits."""
+
+
+_FUNCTIONS_WORDS = (
+    "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln log lg exp max min gcd lcm det floor ceil "
+    "abs sqrt asin acos atan arccot arcsec arccsc sgn coth cis"
+)
+FUNCTIONS = frozenset(_FUNCTIONS_WORDS.split())
+_WORD_COMMANDS = {
+    "pi": "pi", "theta": "theta", "alpha": "alpha", "beta": "beta", "inf": "infty", "infinity": "infty",
+    "infty": "infty",
+    "oo": "infty", "sqrt": "sqrt", "cbrt": "cbrt", "lambda": "lambda",
+}  # fmt: skip
+_RELATIONS = {
+    "=": "=", "<": "<", ">": ">", "lt": "<", "gt": ">", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=",
+    "geq": ">=",
+    "geqslant": ">=", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "sim": "~", "equiv": "==", "in": "in",
+    "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "=<": "<=", "cong": "==", "leqq": "<=", "geqq": ">=", "doteq": "~",
+    "not=": "!=", ":=": "=", "Rightarrow": "=>", "implies": "=>", "to": "->", "rightarrow": "->",
+}  # fmt: skip
+_OPERATORS = {
+    "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "ldots": "...", "dots": "...",
+    "cdots": "...",
+    "cup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus", "%": "%", "mid": "|", "vert": "|",
+    "lvert": "|", "rvert": "|", "colon": ":", "bullet": "*", "cdotp": "*", "dotsc": "...", "lor": "or", "vee": "or",
+    "land": "and", "wedge": "and",
+    "smallsetminus": "setminus", "dotsb": "...",
+}  # fmt: skip
+_FENCES = {
+    "{": ("open", "set"), "}": ("close", "set"), "lbrace": ("open", "set"), "rbrace": ("close", "set"),
+    "langle": ("open", "("), "rangle": ("close", "("),
+    "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"), "rceil": ("close", "ceil"),
+    "(": ("open", "("), ")": ("close", "("), "[": ("open", "["), "]": ("close", "["), "lbrack": ("open", "["),
+    "rbrack": ("close", "["),
+}  # fmt: skip
+_BRACKETS = {"(": ("open", "("), ")": ("close", "("), "[": ("open", "["), "]": ("close", "["),
+             "{": ("open", "{"), "}": ("close", "{")}  # fmt: skip
+_TEXT = frozenset(
+    ("text", "textbf", "textit", "textrm", "mbox", "textnormal", "textsf", "emph", "hbox", "texttt", "textup")
+)
+_FONT = frozenset(("mathrm", "mathbf", "operatorname", "mathit", "mathcal", "boldsymbol", "bm", "rm", "bf", "mathsf", "vec",
+                   "overrightarrow", "hat", "mathbb", "underline"))  # fmt: skip
+_SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "varphi": "phi",
+             "varepsilon": "epsilon", "vartheta": "theta", "degree": "circ", "varnothing": "emptyset",
+             "bar": "overline",
+             "choose": "choose", "square": "square"}  # fmt: skip
+_SCAN = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<base>(?:\d[0-9A-Z]{0,400}(?:\.[0-9A-Z]{1,400})?|[A-F]{2,64})
+        _(?:\{\s*(?:\d{1,2}|[a-z]{3,7}|\\text\{\s*[a-z]{3,7}\s*\})\s*\}|\d{1,2}))
+    |(?P<radix>0[xX][0-9a-fA-F]{1,400}|0b[01]{1,1000}(?![0-9a-zA-Z]))
+    |(?P<num>(?:\d{1,3}(?:[ ]\d{3})+(?!\d)|\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)
+        (?:\.\d+|\.(?!\.))?(?:[eE][+-]?\d{1,6}(?![a-zA-Z\d]))?|\.\d+)
+    |(?P<cmd>\\(?:[a-zA-Z]+\*?|.))
+    |(?P<dots>\.\.\.?)
+    |(?P<rel><=|>=|=<|!=|==|:=|=|<|>)
+    |(?P<word>[a-zA-Z]+)
+    |(?P<bracket>[()\[\]{}])
+    |(?P<op>\*\*|[-+*/^_!|,;:&'%$?\u20ac\u00a3\u00a5.])""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of a cleaned text, closed by one of kind `end`; NotMathError for characters or sizes outside the grammar."""
+    if len(text) > MAX_CHARS:
+        raise NotMathError("too long")
+    tokens: list[Token] = []
+    at, spaced, depth = 0, False, 0
+    while at < len(text):
+        found = _SCAN.match(text, at)
+        if not found or len(tokens) > MAX_TOKENS:
+            raise NotMathError("outside of the grammar")
+        at, group, piece = found.end(), found.lastgroup or "", found[0]
+        if group == "space":
+            spaced = True
+            continue
+        if group == "word" and tokens and piece in UNITS and len(piece) > 1 and tokens[-1].kind in ("num", "close"):
+            tokens.append(Token("text", piece))
+            spaced = False
+            continue
+        if group == "num" and depth and "," in piece:
+            piece = piece[: piece.index(",")]
+            at = found.start() + len(piece)
+        if group == "cmd" and piece.rstrip("*")[1:] in _TEXT | _FONT:
+            new, at = _worded(piece.rstrip("*")[1:], text, at)
+        else:
+            new = _TOKENS[group](piece)
+        depth += sum((token.kind == "open") - (token.kind == "close") for token in new if token.text != "{")
+        tokens += [Token(t.kind, t.text, t.value, t.digits, spaced and not i) for i, t in enumerate(new)]
+        spaced = False
+    return [*_with_times(tokens), Token("end", "")]
+
+
+def _with_times(tokens: list[Token]) -> list[Token]:
+    """The letter x between two numerals is a multiplication sign: 3 x 10^8."""
+    return [
+        Token("op", "*")
+        if token.kind == "sym" and token.text == "x" and 0 < at < len(tokens) - 1
+        and tokens[at - 1].kind == tokens[at + 1].kind == "num"
+        else token
+        for at, token in enumerate(tokens)
+    ]  # fmt: skip
+
+
+def _worded(name: str, text: str, at: int) -> tuple[list[Token], int]:
+    """What \\text{..}, \\mathrm{..} and their kind hold."""
+    start = at
+    while start < len(text) and text[start].isspace():
+        start += 1
+    if start >= len(text) or text[start] != "{":
+        return [], at
+    end = match_brace(text, start + 1)
+    if end < 0:
+        raise NotMathError("unbalanced")
+    content = text[start + 1 : end].strip()
+    if name == "mathbb":
+        return [Token("sym", "\\" + content)], end + 1
+    if name in _FONT and content in FUNCTIONS:
+        return [Token("cmd", content)], end + 1
+    if len(content) == 1 and content.isalpha() and name in _FONT | {"textit"}:
+        return [Token("sym", content)], end + 1
+    if name in _FONT and not re.fullmatch(r"[a-zA-Z]{2,}(?:[ ./][a-zA-Z]+)*", content):
+        return tokenize(content)[:-1], end + 1
+    return _texted(content), end + 1
+
+
+def _texted(content: str) -> list[Token]:
+    content = content.replace("$", "").strip()
+    core = content.strip(" ,;").lower()
+    if core in ("and", "or", ""):
+        return [Token("sep", core or ",")] if core or "," in content else []
+    if re.fullmatch(r"[-+]?[\d.,/]+\s*%?", content):
+        return tokenize(content)[:-1]
+    return [Token("text", content)]
+
+
+def _number(piece: str) -> list[Token]:
+    mantissa, mark, exponent = piece.replace(",", "").replace(" ", "").replace("E", "e").partition("e")
+    if len(mantissa) > 4_000 or (mark and abs(int(exponent)) > 4_000):
+        raise NotMathError("too many digits")
+    value = Fraction(mantissa.rstrip(".") or "0") * Fraction(10) ** int(exponent or 0)
+    written = mantissa.replace(".", "").lstrip("0")
+    return [Token("num", mantissa, value, max(1, len(written)) if "." in mantissa.rstrip(".") else 0)]
+
+
+_WORD_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+               "eleven": 11, "twelve": 12, "sixteen": 16}  # fmt: skip
+
+
+def _based(piece: str) -> list[Token]:
+    """A numeral with its base, 204_5 or 1A_{16}; a digit that the base lacks makes it a product, 2x_1."""
+    numeral, _, mark = piece.rpartition("_")
+    name = mark.replace("\\text", "").strip("{} ")
+    base = int(name) if name.isdigit() else _WORD_BASES.get(name, 0)
+    whole, _, rest = numeral.partition(".")
+    places = [int(digit, 36) for digit in whole + rest]
+    if not 2 <= base <= 36 or (not numeral[0].isdigit() and base != 16) or max(places) >= base:
+        return [*_loose(numeral), Token("op", "_"), *_loose(name)]
+    value = 0
+    for place in places:
+        value = value * base + place
+    return [Token("base", piece, Fraction(value, base ** len(rest)))]
+
+
+def _loose(piece: str) -> list[Token]:
+    digits = piece[: len(piece) - len(piece.lstrip("0123456789."))]
+    return [*(_number(digits) if digits.strip(".") else []), *(Token("sym", letter) for letter in piece[len(digits) :])]
+
+
+def _radix(piece: str) -> list[Token]:
+    return [Token("base", piece, Fraction(int(piece[2:], 16 if piece[1] in "xX" else 2)))]
+
+
+def _command(piece: str) -> list[Token]:
+    name = piece[1:].rstrip("*") or piece[1:]
+    name = _SYNONYMS.get(name, name)
+    if name in _FENCES:
+        return [Token(_FENCES[name][0], _FENCES[name][1])]
+    if name in _RELATIONS:
+        return [Token("rel", _RELATIONS[name])]
+    if name in _OPERATORS:
+        return [Token("op", _OPERATORS[name])]
+    if name in "$&" or name == "pounds":
+        return [Token("op", name if name in "$&" else "\u00a3")]
+    if name == "\\":
+        return [Token("op", "\\\\")]
+    if name in "|":
+        return [Token("op", "|")]
+    if name in ("not", "Big", "big", "hline", "%"):
+        return []
+    return [Token("cmd", name)]
+
+
+def _word(piece: str) -> list[Token]:
+    low = piece.lower()
+    if low in ("and", "or"):
+        return [Token("sep", low)]
+    if low in ("percent", "pct"):
+        return [Token("op", "%")]
+    if low in ("union", "u") and (low == "union" or piece == "U"):
+        return [Token("op", "cup")] if low == "union" else [Token("sym", "U")]
+    if piece in _WORD_COMMANDS or piece in FUNCTIONS:
+        return [Token("cmd", _WORD_COMMANDS.get(piece, piece))]
+    for length in (6, 4, 3, 2):
+        if piece[:length] in FUNCTIONS and 0 < len(piece) - length <= 2:
+            return [Token("cmd", piece[:length]), *_word(piece[length:])]
+    if piece.endswith("pi") and len(piece) <= 4:
+        return [*(Token("sym", letter) for letter in piece[:-2]), Token("cmd", "pi")]
+    if len(piece) >= 4 or piece in ("mod", "for", "the", "not", "are"):
+        return [Token("text", piece)]
+    return [Token("sym", letter) for letter in piece]
+
+
+_TOKENS: dict[str, Callable[[str], list[Token]]] = {
+    "base": _based,
+    "radix": _radix,
+    "num": _number,
+    "cmd": _command,
+    "dots": lambda piece: [Token("op", "...")],
+    "rel": lambda piece: [Token("rel", _RELATIONS[piece])],
+    "word": _word,
+    "bracket": lambda piece: [Token(*_BRACKETS[piece])],
+    "op": lambda piece: [Token("op", "^" if piece == "**" else piece)],
+}

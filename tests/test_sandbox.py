@@ -1,0 +1,294 @@
+"""The sandbox against hostile and honest programs, one property each, at every level of confinement."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rewards.sandbox import Fence, SandboxError, close_pools, run_tests
+from tests.sandbox_honest import MODULES, PROGRAMS
+from tests.sandbox_hostile import ATTEMPTS, CHEATS, PRINTED
+
+REPOSITORY = str(Path(__file__).resolve().parents[1])
+LEVELS = {
+    "full": Fence(workers=1),
+    "no namespaces": Fence(workers=1, forbid=("namespaces",)),
+    "no change of user": Fence(workers=1, forbid=("namespaces", "user")),
+    "no Landlock": Fence(workers=1, forbid=("landlock",)),
+}
+HONEST_SECONDS = 20.0
+HOSTILE_SECONDS = 0.4
+SUM = "print(sum(map(int, input().split())))"
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox is made of Linux facilities")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server_outlives_the_tests() -> Iterator[None]:
+    os.environ["SANDBOX_SECRET"] = "not for programs"
+    yield
+    close_pools()
+    assert not _servers()
+
+
+@pytest.fixture(params=LEVELS)
+def fence(request: pytest.FixtureRequest) -> Fence:
+    """Every level that this machine offers."""
+    chosen = LEVELS[request.param]
+    try:
+        run_tests("x = 1", "assert x == 1", HONEST_SECONDS, chosen)
+    except SandboxError as error:
+        pytest.skip(str(error))
+    return chosen
+
+
+def _servers() -> list[int]:
+    """Processes below this one that belong to a sandbox."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found, waiting = [], [os.getpid()]
+    while waiting:
+        parent = waiting.pop()
+        children = [each for each, its_parent in parents.items() if its_parent == parent]
+        waiting += children
+        found += [each for each in children if b"sandbox_server" in _command(each)]
+    return found
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _attempt(body: str) -> str:
+    indented = textwrap.indent(body.strip("\n").replace("REPOSITORY", REPOSITORY), "    ")
+    return f"try:\n{indented}\nexcept BaseException:\n    print('contained')\nelse:\n    print('escaped')\n"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_honest_module_passes(name: str, fence: Fence) -> None:
+    code, tests = MODULES[name]
+    verdict = run_tests(code, tests, HONEST_SECONDS, fence)
+    assert verdict.passed, verdict.detail
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_honest_program_passes(name: str, fence: Fence) -> None:
+    code, cases = PROGRAMS[name]
+    tests = [{"stdin": given, "stdout": expected} for given, expected in cases]
+    verdict = run_tests(code, tests, HONEST_SECONDS, fence)
+    assert verdict.passed, verdict.detail
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_attempt_is_contained(name: str, fence: Fence) -> None:
+    """It fails, or the program is killed for trying; nothing says that it got through."""
+    tests = [{"stdin": "", "stdout": "contained"}]
+    verdict = run_tests(_attempt(ATTEMPTS[name]), tests, HONEST_SECONDS, fence)
+    assert verdict.passed or verdict.results[0].detail == "disk", verdict.detail
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_cheat_does_not_pass(name: str) -> None:
+    code, tests = CHEATS[name]
+    started = time.monotonic()
+    verdict = run_tests(code, tests, HOSTILE_SECONDS, LEVELS["full"])
+    assert not verdict.passed
+    assert verdict.results
+    assert time.monotonic() - started < HOSTILE_SECONDS + 5.0
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_printed_cheat_does_not_pass(name: str) -> None:
+    code, given, expected = PRINTED[name]
+    assert not run_tests(code, [{"stdin": given, "stdout": expected}], HOSTILE_SECONDS, LEVELS["full"]).passed
+
+
+def test_nothing_persists_between_programs(fence: Fence) -> None:
+    cases = [{"stdin": "", "stdout": "[]"}] * 3
+    code = "import os\nprint(os.listdir('.'))\nopen('left', 'w').write('x')\nos.mkdir('deep')\nopen('deep/x', 'w')"
+    assert run_tests(code, cases, HONEST_SECONDS, fence).passed
+
+
+def test_a_touched_directory_is_replaced(fence: Fence) -> None:
+    """Times of the directory itself could carry a message."""
+    code = "import os\nprint(os.stat('.').st_mtime_ns > 10**18)\ntry: os.utime('.', (1, 1))\nexcept OSError: pass"
+    assert run_tests(code, [{"stdin": "", "stdout": "True"}] * 3, HONEST_SECONDS, fence).passed
+
+
+def test_a_link_out_of_the_directory_is_removed_not_followed(fence: Fence, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("x")
+    code = f"import os\nos.symlink({str(tmp_path)!r}, 'link')\nos.mkdir('d')\nos.symlink({str(tmp_path)!r}, 'd/link')"
+    assert run_tests(code, [{"stdin": "", "stdout": ""}] * 2, HONEST_SECONDS, fence).passed
+    assert (tmp_path / "kept").read_text() == "x"
+
+
+def test_memory_is_bounded_and_named(fence: Fence) -> None:
+    program = run_tests("x = bytearray(1 << 33)", [{"stdin": "", "stdout": ""}], HONEST_SECONDS, fence)
+    module = run_tests("def f(): return bytearray(1 << 33)", "assert f()", HONEST_SECONDS, fence)
+    assert [program.results[0].outcome, module.results[0].outcome] == ["memory", "memory"]
+
+
+def test_every_test_has_its_result() -> None:
+    """Of three asserts the first holds, the second does not, the third raises."""
+    verdict = run_tests("def f(x): return 6 // x", "assert f(2) == 3\nassert f(3) == 3\nassert f(0) == 1", 10.0)
+    assert [each.outcome for each in verdict.results] == ["passed", "failed", "error"]
+    assert verdict.fraction == 1 / 3
+    assert not verdict.passed
+    assert "line 2" in verdict.detail
+
+
+def test_tests_after_a_hang_are_timeouts() -> None:
+    code = "def f(x):\n    while x: pass\n    return 0"
+    verdict = run_tests(code, "assert f(0) == 0\nassert f(1) == 0\nassert f(0) == 0", 0.5)
+    assert [each.outcome for each in verdict.results] == ["passed", "timeout", "timeout"]
+
+
+def test_cases_share_one_deadline() -> None:
+    started = time.monotonic()
+    verdict = run_tests("while True: pass", [{"stdin": "", "stdout": ""}] * 5, 0.5)
+    assert [each.outcome for each in verdict.results] == ["timeout"] * 5
+    assert time.monotonic() - started < 3.0
+
+
+def test_tests_that_hang_by_themselves_are_a_timeout() -> None:
+    verdict = run_tests("def f(): return 1", "assert f() == 1\nwhile True: f()", 0.5)
+    assert not verdict.passed
+    assert verdict.results[-1].outcome == "timeout"
+    assert run_tests("def f(): return 1", "assert f() == 1").passed
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "passes"),
+    [
+        ("a  \nb\n", "a\nb", True),
+        ("a\nb", "a\nb\n\n", True),
+        ("a\r\nb", "a\nb", True),
+        ("a\n\nb", "a\nb", False),
+        ("\na", "a", False),
+        (" a", "a", False),
+        ("a", "a\nb", False),
+        ("a\nb", "a", False),
+        ("", "", True),
+        ("1.0", "1", False),
+    ],
+)
+def test_output_is_compared_by_line_without_trailing_space(printed: str, expected: str, passes: bool) -> None:
+    code = f"import sys\nsys.stdout.write({printed!r})"
+    assert run_tests(code, [{"stdin": "", "stdout": expected}]).passed is passes
+
+
+@pytest.mark.parametrize("tests", ["", "  \n", "x = 1", "def check(f): assert f()", []])
+def test_nothing_passes_without_a_test(tests: str | list[dict[str, str]]) -> None:
+    assert not run_tests("def f(): return True", tests).passed
+
+
+def test_broken_tests_are_an_error_not_an_exception() -> None:
+    assert run_tests("x = 1", "assert (").results[0].outcome == "error"
+
+
+def test_malformed_cases_and_timeouts_are_refused() -> None:
+    with pytest.raises(ValueError, match="case 1"):
+        run_tests("x = 1", [{"stdin": "1"}])
+    with pytest.raises(ValueError, match="timeout"):
+        run_tests("x = 1", "assert x", 0.0)
+
+
+def test_fences_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        Fence(strict=("moat",))
+    with pytest.raises(ValueError, match="cannot be left out"):
+        Fence(forbid=("seccomp",))
+    with pytest.raises(ValueError, match="both"):
+        Fence(strict=("landlock",), forbid=("landlock",))
+
+
+def test_no_protection_of_files_is_refused() -> None:
+    with pytest.raises(SandboxError, match="files cannot be protected"):
+        run_tests("x = 1", "assert x", 10.0, Fence(forbid=("landlock", "namespaces")))
+
+
+def test_strict_refuses_a_layer_that_is_not_there() -> None:
+    """An ordinary user cannot become another; root that is not to cannot, either."""
+    missing = Fence(strict=("user",), forbid=("namespaces",) if os.getuid() else (), workers=1)
+    if os.getuid():
+        with pytest.raises(SandboxError, match="user"):
+            run_tests("x = 1", "assert x", 10.0, missing)
+    else:
+        assert run_tests("x = 1", "assert x", 10.0, missing).passed
+
+
+def test_a_killed_server_is_replaced() -> None:
+    assert run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed
+    for process in _servers():
+        os.kill(process, signal.SIGKILL)
+    verdicts = [run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed for _ in range(8)]
+    assert verdicts[-1]
+
+
+def test_many_threads_share_the_servers() -> None:
+    passed: list[bool] = []
+
+    def check(number: int) -> None:
+        passed.append(run_tests(f"def f(): return {number}", f"assert f() == {number}", 30.0).passed)
+
+    threads = [threading.Thread(target=check, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert passed == [True] * 12
+
+
+def test_a_fork_of_the_trainer_has_servers_of_its_own() -> None:
+    assert run_tests("x = 1", "assert x == 1").passed
+    child = os.fork()
+    if child == 0:
+        try:
+            status = 0 if run_tests("x = 2", "assert x == 2").passed else 1
+            close_pools()
+        except BaseException:
+            status = 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run_tests("x = 1", "assert x == 1").passed
+
+
+def test_servers_end_with_a_trainer_that_is_killed() -> None:
+    script = "from rewards.sandbox import run_tests\nrun_tests('x = 1', 'assert x')\nprint('up', flush=True)\ninput()"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as trainer:
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline() == b"up\n"
+        servers = set(_servers())
+        trainer.kill()
+    deadline = time.monotonic() + 5.0
+    mine = set(_servers())
+    while (left := {each for each in servers - mine if _command(each)}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left
+
+
+def test_code_never_sees_tests_or_expected_values() -> None:
+    """It looks through every object that it can reach."""
+    code = """
+import gc, sys
+def f(x):
+    found = [o for o in gc.get_objects() if 'need' + 'le' in repr(o)[:100000] and o is not sys.modules]
+    return 'need' + 'le' if len(found) > 20 else None
+"""
+    assert not run_tests(code, "assert f(1) == 'needle-in-tests'").passed
