@@ -73,6 +73,13 @@ class ExportPolicy(Callback):
         write_policy(module.model, module.vocabulary, Path(self.folder or Path(trainer.default_root_dir) / "policy"))
 
 
+class CloseScorer(Callback):
+    """Ends the reward workers when an exception ends the run; otherwise the module's teardown does."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        cast(GRPOModule, pl_module).scorer.close()
+
+
 class WritePredictions(Callback):
     """`predict` writes each completion with its scores as a line of `predictions.jsonl` in the run's folder."""
 

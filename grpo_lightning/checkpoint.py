@@ -6,7 +6,6 @@ from there needs no more than weights, optimizer, schedule and the loop's counte
 
 import signal
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,8 +17,9 @@ from lightning.pytorch.utilities import rank_zero_info
 class BoundaryCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that knows that one training step makes several optimizer steps.
 
-    Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, and honours
-    `train_time_interval`; with manual optimisation Lightning's own skips the first and ignores the second.
+    Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, after the rollout at
+    which the run is asked to stop, and every `train_time_interval`. Lightning's own, with manual optimisation, misses
+    most of the first and all of the others.
     """
 
     _crossed = 0
@@ -43,7 +43,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         crossed = self._multiple(trainer)
-        due = crossed > self._crossed
+        due = crossed > self._crossed or trainer.should_stop
         self._crossed = crossed
         if self._train_time_interval is not None:
             elapsed = time.monotonic() - (self._last_time_checked or 0.0)
@@ -67,7 +67,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
 
 class Interruption(Callback):
-    """Ctrl-C and SIGTERM end the run after the rollout at hand, with a checkpoint; once more, at once.
+    """Ctrl-C and SIGTERM end the run after the rollout at hand, with a `BoundaryCheckpoint`; once more, at once.
 
     `received` is the signal's number afterwards, None if none came.
     """
@@ -84,11 +84,7 @@ class Interruption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, BoundaryCheckpoint) and callback.dirpath is not None:
-                    trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
-                    rank_zero_info(f"stopped by a signal; go on with --ckpt_path {callback.dirpath}/last.ckpt")
-            trainer.should_stop = True
+            trainer.should_stop = True  # Checkpoint callbacks come after all others, and see it.
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for number, handler in self._before.items():

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from grpo_lightning import __version__
-from grpo_lightning.callbacks import WritePredictions
+from grpo_lightning.callbacks import CloseScorer, WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
@@ -96,6 +96,11 @@ class GRPOCommandLine(LightningCLI):
         elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
             raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
         config.trainer.default_root_dir = str(folder)
+        if config.trainer.enable_progress_bar is not False and not any(
+            "ProgressBar" in callback.class_path for callback in config.trainer.callbacks or []
+        ):
+            bar = Namespace(class_path="lightning.pytorch.callbacks.TQDMProgressBar")  # one line, in a log too
+            config.trainer.callbacks = [*(config.trainer.callbacks or []), bar]
         if self.subcommand == "predict":
             config.return_predictions = False  # WritePredictions has them on disk
         if config.checkpoint.dirpath is None:
@@ -163,7 +168,7 @@ def main(args: ArgsType = None) -> None:
             PromptDataModule,
             args=args,
             trainer_class=GRPOTrainer,
-            trainer_defaults={"callbacks": [interruption, WritePredictions()]},
+            trainer_defaults={"callbacks": [interruption, CloseScorer(), WritePredictions()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,

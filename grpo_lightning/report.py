@@ -90,8 +90,9 @@ class BeforeAfter(Callback):
     def _measure(self, trainer: Trainer, pl_module: LightningModule, prefix: str = "") -> Measures:
         module, data = cast(GRPOModule, pl_module), cast(PromptDataModule, trainer.datamodule)  # type: ignore[attr-defined]
         tally = Tally()
-        for prompts in data.test_dataloader():
-            module.evaluate_on(tally, prompts, prefix=prefix)
+        with trainer.strategy.precision_plugin.forward_context():  # as in a test step
+            for prompts in data.test_dataloader():
+                module.evaluate_on(tally, prompts, prefix=prefix)
         return tally.read(all_sum=module.all_sum, all_max=module.all_max)
 
     def _note(self, trainer: Trainer) -> None:

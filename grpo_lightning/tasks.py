@@ -26,12 +26,15 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
 
 FORMS: dict[str, Callable[[int, int, int], int]] = {
     "x+{a}": lambda x, a, b: x + a,
+    "x-{a}": lambda x, a, b: x - a,
+    "x*{a}": lambda x, a, b: x * a,
     "{a}-x": lambda x, a, b: a - x,
     "x*{a}+{b}": lambda x, a, b: x * a + b,
     "x*{a}-{b}": lambda x, a, b: x * a - b,
     "(x+{a})*{b}": lambda x, a, b: (x + a) * b,
     "x*x+{a}": lambda x, a, b: x * x + a,
     "x*x-{a}": lambda x, a, b: x * x - a,
+    "x*x*{a}": lambda x, a, b: x * x * a,
     "x*x+x*{a}": lambda x, a, b: x * x + x * a,
 }
 """What a program may return, as source and as a function. None is of higher degree than two: three values fix it."""

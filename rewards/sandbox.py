@@ -22,12 +22,14 @@ the standard library, the system's libraries and, without namespaces, the existe
 namespaces disk use is checked 20 times a second, not bounded exactly. Tests are trusted: they run confined, but weak
 tests, tests whose expected values can be guessed, and names that tests use without importing them are what the code
 makes of them. An object of the code's own class answers for its own operators (see `sandbox_stubs`).
-Not supported in asserts: deriving a test's class from a class under test, patching the code under test from the tests
-(`mock.patch`, `sys.stdin`), third-party packages.
+Not supported in asserts: a class of the tests that derives from one under test, tests that replace names inside the
+code under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
+library objects that are no plain data (a `Path`, an `array`) between both sides, third-party packages.
 """
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import select
@@ -111,8 +113,7 @@ def _verdict(results: list[TestResult]) -> Verdict:
 
 def _run_asserts(pool: Pool, code: str, tests: str, timeout: float) -> list[TestResult]:
     try:
-        with pool.worker() as worker:
-            lines, report = _judge(worker, code, tests, timeout)
+        lines, report = pool.with_worker(lambda worker: _judge(worker, code, tests, timeout))
     except ServerBroken as error:
         return [TestResult("error", "sandbox", str(error))]
     return _read_results(lines, report)
@@ -133,7 +134,7 @@ def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes
         (lines,), ended = _read_all({reading: _MAX_RESULTS}, deadline + _GRACE)
     worker.candidate.stop()
     report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
-    if not ended or b'{"leaving"' in lines:
+    if not ended or b'{"stays"' not in lines:
         worker.judge.retire()
     return lines, report if ended else Report("timeout", report.status)
 
@@ -169,23 +170,28 @@ def _cause(report: Report) -> Outcome:
 
 
 def _run_cases(pool: Pool, code: str, cases: Sequence[dict[str, str]], timeout: float) -> list[TestResult]:
-    results: list[TestResult] = []
     for number, case in enumerate(cases, start=1):
         if not isinstance(case.get("stdin"), str) or not isinstance(case.get("stdout"), str):
             raise ValueError(f'case {number} is {case!r}; it needs strings under "stdin" and "stdout"')
-    deadline = None
+    results: list[TestResult] = []
+    left = timeout
     for number, case in enumerate(cases, start=1):
+        label = f"case {number}"
+        if left <= 0:
+            results.append(TestResult("timeout", label, "no time left"))
+            continue
         try:
-            with pool.worker() as worker:
-                now = time.monotonic()
-                deadline = deadline or now + timeout
-                if now >= deadline:
-                    results.append(TestResult("timeout", f"case {number}", "no time left"))
-                    continue
-                results.append(_run_case(worker, code, case, f"case {number}", deadline))
+            result, seconds = pool.with_worker(functools.partial(_run_timed, code, case, label, left))
         except ServerBroken as error:
-            results.append(TestResult("error", f"case {number}", f"sandbox: {error}"))
+            result, seconds = TestResult("error", label, f"sandbox: {error}"), left
+        results.append(result)
+        left -= seconds
     return results
+
+
+def _run_timed(code: str, case: dict[str, str], label: str, left: float, worker: Worker) -> tuple[TestResult, float]:
+    started = time.monotonic()
+    return _run_case(worker, code, case, label, started + left), time.monotonic() - started
 
 
 def _run_case(worker: Worker, code: str, case: dict[str, str], label: str, deadline: float) -> TestResult:

@@ -73,6 +73,22 @@ def _status_of(code: object) -> int:
     return 1
 
 
+class _TestsInput(io.TextIOBase):
+    """Standard input of a module: what the tests put in place of `input` or `sys.stdin`, else empty."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def readable(self) -> bool:
+        return True
+
+    def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
+        return str(self._peer.ask("input", False))
+
+    def read(self, size: int | None = -1) -> str:
+        return str(self._peer.ask("input", True))
+
+
 def run_module() -> int:
     """Run the source as a module, then serve the tests' questions about its names."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="surrogatepass", write_through=True)
@@ -91,6 +107,7 @@ def run_module() -> int:
     module = new_module("solution")
     peer = Peer(CHANNEL, guarded=False, lookup=lambda name: vars(module)[name])
     peer.collect_output = collect
+    sys.stdin = sys.__stdin__ = _TestsInput(peer)  # type: ignore[misc,assignment]
     try:
         exec(compile(_read_source(), "solution.py", "exec", dont_inherit=True), vars(module))
     except BaseException as error:

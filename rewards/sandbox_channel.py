@@ -33,6 +33,8 @@ class Peer:
         """`lookup` serves the other end's questions for a global name; the end that has one serves the library, too."""
         self.broken = False
         """Once true, nothing that was asked after can be trusted."""
+        self.received = 0
+        """Bytes that arrived."""
         self._descriptor = descriptor
         self._guarded = guarded
         self._lookup = lookup
@@ -41,6 +43,7 @@ class Peer:
         self._depth = 0
         self.collect_output: Callable[[], str] = str
         self.replay_output: Callable[[str], object] = len
+        self.read_input: Callable[[bool], str] = lambda _everything: ""
 
     def ask(self, operation: str, *arguments: object, **keywords: object) -> object:
         """Have the other end perform `operation`; its result, or its exception raised here."""
@@ -101,6 +104,8 @@ class Peer:
         self._send(reply)
 
     def _perform(self, operation: str, arguments: list[object], keywords: dict[str, object]) -> object:
+        if operation == "input" and self._guarded:
+            return self.read_input(bool(arguments[0]))
         if self._lookup is not None:
             if operation == "global":
                 return self._lookup(str(arguments[0]))
@@ -147,6 +152,7 @@ class Peer:
         size = int.from_bytes(self._read(4), "big")
         if size > MAX_FRAME:
             raise self._break("message too long")
+        self.received += size
         message = self._trust(json.loads, self._read(size))
         if not isinstance(message, dict):
             raise self._break("malformed message")

@@ -18,7 +18,16 @@ from collections.abc import Callable, Iterable
 
 from rewards.sandbox_library import is_error, is_library, is_pure, resolve
 from rewards.sandbox_shared import MUTABLE_TYPES, Data, SharedData, flatten
-from rewards.sandbox_stubs import SPECIAL_METHODS, Ask, RemoteMeta, RemoteObject, coroutine_of, generator_of, make_type
+from rewards.sandbox_stubs import (
+    HOLD_BASE_DATA,
+    SPECIAL_METHODS,
+    Ask,
+    RemoteMeta,
+    RemoteObject,
+    coroutine_of,
+    generator_of,
+    make_type,
+)
 
 Spelled = object
 _IMMUTABLE_BASES = (int, float, str, bytes, tuple, frozenset, complex)
@@ -86,8 +95,8 @@ class Codec:
         return ["m", number, type(value).__name__, self._encode_items(flatten(value)), default]
 
     def _encode_object(self, value: object) -> Spelled:
-        if isinstance(value, type):
-            return self._encode_class(value)
+        if issubclass(type(value), type):
+            return self._encode_class(value)  # type: ignore[arg-type]
         if id(value) in self._stub_numbers:
             return ["h", self._stub_numbers[id(value)]]
         if isinstance(value, BaseException):
@@ -107,7 +116,7 @@ class Codec:
             form = "C"
         base: Spelled = None
         for plain in _IMMUTABLE_BASES:
-            if isinstance(value, plain):
+            if issubclass(type(value), plain):  # not isinstance, which believes `__class__`
                 base = self.encode(_plain_value(value, plain))
         return [form, self._export_class(type(value)), self._number_of(value), base, _labels(value)]
 
@@ -124,7 +133,7 @@ class Codec:
         number = self._number_of(cls)
         bases = [self._encode_class(base) for base in cls.__bases__ if base is not object]
         specials = [name for name in SPECIAL_METHODS if _has_special(cls, name)]
-        if issubclass(cls, list | dict | set):
+        if issubclass(cls, HOLD_BASE_DATA):
             specials.append("base data")
         if issubclass(cls, _FUNCTION_TYPES):
             specials.append("__get__")

@@ -29,6 +29,8 @@ from rewards.sandbox_stubs import RemoteMeta, RemoteObject
 
 ORDERS = 3
 """Descriptor of the socket on which the client hands over the descriptors of one run after another."""
+_MUCH = 4 << 20
+"""Bytes from the code under test after which a judge leaves."""
 _RUNS = 500
 """A judge leaves after so many runs."""
 _LASTING = re.compile(
@@ -36,6 +38,7 @@ _LASTING = re.compile(
 )
 """Words of tests that may change the process they run in."""
 _PARSE_ONLY = 0x400
+_INPUT = builtins.input
 _RECURSION = 5_000
 _UNWANTED = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter"})
 """Modules that do something when they are imported."""
@@ -294,9 +297,20 @@ def _write(results: int, line: dict[str, object]) -> None:
     os.write(results, json.dumps(line).encode() + b"\n")
 
 
-def _judge_one(source: str, channel: int, results: int) -> None:
+def _read_input(everything: bool) -> str:
+    """A line, or all, of what the tests put in place of `input` or `sys.stdin`; empty if they did not."""
+    if builtins.input is not _INPUT:
+        return f"{builtins.input()}\n"
+    if sys.stdin is sys.__stdin__:
+        return ""
+    return sys.stdin.read() if everything else sys.stdin.readline()
+
+
+def _judge_one(source: str, channel: int, results: int) -> bool:
+    """Run the tests; whether so little arrived that this process need not be cleared of it."""
     peer = Peer(channel, guarded=True)
     peer.replay_output = lambda text: sys.stdout.write(text)
+    peer.read_input = _read_input
     try:
         Judge(source, peer, results).run()
     except (SyntaxError, ValueError) as error:
@@ -305,11 +319,31 @@ def _judge_one(source: str, channel: int, results: int) -> None:
         pass  # reported with the test that met it
     finally:
         peer.close()
+    return peer.received < _MUCH
 
 
 def _may_have_changed(source: str) -> bool:
     """Whether the tests may have left something behind in this process."""
-    return bool(_LASTING.search(source)) or threading.active_count() > 1 or bool(os.listdir("."))
+    if _LASTING.search(source) or threading.active_count() > 1 or os.listdir("."):
+        return True
+    try:
+        imported = {
+            each.get_name() for each in symtable.symtable(source, "tests", "exec").get_symbols() if each.is_imported()
+        }
+        return _assigns_below(compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True), imported)
+    except (SyntaxError, ValueError):
+        return False
+
+
+def _assigns_below(node: _ast.AST, names: set[str]) -> bool:
+    """Whether an attribute or item of one of these names is assigned to."""
+    if isinstance(node, _ast.Attribute | _ast.Subscript) and not isinstance(node.ctx, _ast.Load):
+        root: _ast.AST = node
+        while isinstance(root, _ast.Attribute | _ast.Subscript | _ast.Call):
+            root = root.func if isinstance(root, _ast.Call) else root.value
+        if isinstance(root, _ast.Name) and root.id in names:
+            return True
+    return any(_assigns_below(child, names) for child in _children(node))
 
 
 def run_judge() -> int:
@@ -322,10 +356,10 @@ def run_judge() -> int:
             break
         with open(descriptors[0], encoding="utf-8", errors="surrogatepass") as file:
             source = file.read()
-        _judge_one(source, *descriptors[1:])
-        leaving = run == _RUNS or _may_have_changed(source)
-        if leaving:
-            _write(descriptors[2], {"leaving": True})
+        light = _judge_one(source, *descriptors[1:])
+        leaving = run == _RUNS or not light or _may_have_changed(source)
+        if not leaving:
+            _write(descriptors[2], {"stays": True})
         os.close(descriptors[2])
         if leaving:
             break

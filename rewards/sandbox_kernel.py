@@ -187,6 +187,15 @@ def landlock_restrict(ruleset: int) -> None:
 # Identity and limits -------------------------------------------------------------------------------------------------
 
 
+def can_become_nobody() -> bool:
+    """Whether this process is root over a user namespace that has a `NOBODY`."""
+    if os.getuid() != 0:
+        return False
+    with open("/proc/self/uid_map") as file:
+        spans = [[int(word) for word in line.split()] for line in file]
+    return any(first <= NOBODY < first + length for first, _, length in spans)
+
+
 def become_nobody() -> None:
     """From root to the user and group `NOBODY`, for good; capabilities go with the change of uid."""
     os.setgroups([])

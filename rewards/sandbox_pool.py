@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rewards.sandbox_directory import remove_tree
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandbox_server.py")
 _START_SECONDS = 30.0
@@ -23,6 +25,7 @@ _EMPTY_ENVIRONMENT: dict[str, str] = {}
 _JUDGE_SECONDS = 86_400.0
 _RETIRE_SECONDS = 2.0
 _MAX_REPLY = 65536
+_LEAST_MEMORY = 128 << 20
 LAYERS = ("limits", "seccomp", "namespaces", "landlock", "user", "capabilities")
 """Everything that a fence can be made of."""
 
@@ -44,9 +47,13 @@ class Fence:
     forbid: tuple[str, ...] = ()
     """Layers to leave out (of namespaces, landlock, user), for tests and for kernels where one misbehaves."""
     workers: int = 0
-    """Pairs of fork servers; 0: one for each core."""
+    """Pairs of fork servers; 0: three for each two cores, as of a pair one often waits for the other."""
 
     def __post_init__(self) -> None:
+        if self.memory < _LEAST_MEMORY:
+            raise ValueError(
+                f"memory must be at least {_LEAST_MEMORY} bytes, for the interpreter itself, not {self.memory}"
+            )
         unknown = {*self.strict, *self.forbid} - set(LAYERS)
         if unknown:
             raise ValueError(f"unknown layers {sorted(unknown)}; there are {', '.join(LAYERS)}")
@@ -58,6 +65,10 @@ class Fence:
 
 class ServerBroken(Exception):
     """A server did not answer as it should; it is to be killed."""
+
+
+class NotStarted(ServerBroken):
+    """A server was gone before it took the program, which is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +111,16 @@ class Server:
             self.kill()
             raise SandboxError(f"no safe sandbox here: {hello.get('error')}")
         self.layers = frozenset(str(each) for each in hello["layers"])  # type: ignore[attr-defined]
+        if "namespaces" in self.layers:
+            self._remove_directory()  # the server has one that nobody else sees
 
     def start(self, mode: str, seconds: float, descriptors: list[int]) -> None:
         """Begin a run; `finish` ends it."""
         request = {"mode": mode, "seconds": seconds, "cpu_seconds": int(seconds) + 2}
-        with self._failures():
+        try:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
+        except OSError as error:
+            raise NotStarted(f"the server is gone: {error}") from None
 
     def stop(self) -> None:
         """Kill what runs, if it still does."""
@@ -125,6 +140,9 @@ class Server:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+        self._remove_directory()
+
+    def _remove_directory(self) -> None:
         with contextlib.suppress(OSError):
             remove_tree(self._directory)
 
@@ -167,7 +185,7 @@ class Judge:
         try:
             socket.send_fds(self._orders, [b"."], [tests, channel, results])
         except OSError as error:
-            raise ServerBroken(f"the judge is gone: {error}") from None
+            raise NotStarted(f"the judge is gone: {error}") from None
 
     def retire(self) -> None:
         """End the process; the next order starts another."""
@@ -207,13 +225,17 @@ class Worker:
         self.judge.kill()
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
 class Pool:
     """The workers of one fence; each is lent to one thread at a time."""
 
     def __init__(self, fence: Fence) -> None:
         self._fence = fence
         self._forbid = fence.forbid
-        self.size = fence.workers or os.cpu_count() or 1
+        self.size = fence.workers or _cores() + _cores() // 2
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
         self._all: list[Worker] = []
         self._lock = threading.Lock()
@@ -236,6 +258,14 @@ class Pool:
             raise
         finally:
             self._idle.put(worker)
+
+    def with_worker(self, use: Callable[[Worker], T]) -> T:
+        """What `use` returns for a borrowed worker; with another as long as its servers turn out to be gone."""
+        for _ in range(self.size):
+            with contextlib.suppress(NotStarted), self.worker() as worker:
+                return use(worker)
+        with self.worker() as worker:
+            return use(worker)
 
     def close(self) -> None:
         """Kill every server."""

@@ -69,7 +69,7 @@ class Confinement:
         self._private = str(config["directory"])
         self._receives = config["role"] == "judge"
         self._door: int | None = None
-        self._drops_user = os.getuid() == 0 and "user" not in forbidden
+        self._drops_user = "user" not in forbidden and kernel.can_become_nobody()
         if not is_supported():
             raise OSError("no list of system calls for this machine")
         self.has_namespaces = "namespaces" not in forbidden and self._enter_namespaces()
@@ -81,12 +81,11 @@ class Confinement:
 
     def _enter_namespaces(self) -> bool:
         """Go on in a process that is the first of its own namespaces; the one left behind only waits for it."""
-        outer_uid = os.getuid()
         try:
             in_user_namespace = kernel.unshare_everything()
         except OSError:
             return False
-        self._drops_user = self._drops_user and outer_uid == 0 and not in_user_namespace
+        self._drops_user = self._drops_user and not in_user_namespace
         inner = os.fork()
         if inner:
             os.close(CONTROL)
@@ -140,6 +139,11 @@ class Confinement:
         else:
             remove_tree(self._private)
         self._make_private()
+
+    def leave(self) -> None:
+        """Remove the directory, in case that the client was killed and cannot."""
+        if not self.has_namespaces:
+            remove_tree(os.path.dirname(self._private))
 
     def is_full(self) -> bool:
         """Whether a private directory that no mount bounds has outgrown its size."""
@@ -271,6 +275,13 @@ def main() -> None:
     prepare_interpreter()
     gc.collect()
     gc.freeze()
+    try:
+        _serve(confinement, control)
+    finally:
+        confinement.leave()
+
+
+def _serve(confinement: Confinement, control: socket.socket) -> None:
     while True:
         data, received, _, _ = socket.recv_fds(control, _MAX_REQUEST, _MAX_DESCRIPTORS)
         if not data:

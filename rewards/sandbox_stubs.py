@@ -9,10 +9,15 @@ One exception: an object that the tests made themselves by calling a class under
 its operators, so `Vector(1, 2) * 3` and `"word" in Trie()` go to it, until it comes back from any other call.
 """
 
+import collections
 import copy
 import operator
 import types
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, ItemsView, Iterator, KeysView
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 Ask = Callable[..., object]
 
@@ -28,6 +33,8 @@ _OBJECTS_WITH_FRAMES = (
     types.CodeType,
     types.ModuleType,
 )
+_USER_TYPES = (collections.UserDict, collections.UserList, collections.UserString)
+_loops: list["asyncio.AbstractEventLoop"] = []
 _FUNCTION_LABELS = frozenset({"__name__", "__qualname__", "__doc__"})
 
 
@@ -50,10 +57,21 @@ def _call(target: Ask, /, *arguments: object, **keywords: object) -> object:
     return target(*arguments, **keywords)
 
 
-def _await(coroutine: object) -> object:
+async def _result_of(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+def _await(awaitable: Awaitable[object]) -> object:
+    """Run to the end, on one loop for the whole conversation: an asynchronous generator ends with its loop."""
     import asyncio  # not above: every process of the sandbox would carry it
 
-    return asyncio.run(coroutine)  # type: ignore[arg-type]
+    if not _loops:
+        _loops.append(asyncio.new_event_loop())
+    return _loops[0].run_until_complete(_result_of(awaitable))
+
+
+HOLD_BASE_DATA: tuple[type, ...] = (list, dict, set, type({}.keys()), type({}.items()), *_USER_TYPES)
+"""Types whose instances stay where they are, but compare with plain data by the plain data in them."""
 
 
 def _base_data(target: object) -> object:
@@ -64,6 +82,10 @@ def _base_data(target: object) -> object:
         return dict(dict.items(target))
     if isinstance(target, set):
         return set(set.__iter__(target))
+    if isinstance(target, KeysView | ItemsView):
+        return set(target)
+    if isinstance(target, _USER_TYPES):
+        return target.data
     raise TypeError("no plain data inside")
 
 
@@ -112,10 +134,14 @@ _FREE: dict[str, Ask] = {
     "__getitem__": operator.getitem,
     "__setitem__": operator.setitem,
     "__delitem__": operator.delitem,
+    "__aiter__": lambda target: type(target).__aiter__(target),
+    "__anext__": lambda target: type(target).__anext__(target),
+    "__aenter__": lambda target: type(target).__aenter__(target),
+    "__aexit__": lambda target, *error: type(target).__aexit__(target, *error),
     "__enter__": lambda target: type(target).__enter__(target),
     "__exit__": lambda target, *error: type(target).__exit__(target, *error),
 }
-SPECIAL_METHODS = (*_FREE, *_BINARY, "__contains__", "__eq__")
+SPECIAL_METHODS = (*_FREE, *_BINARY, "__contains__", "__eq__", "__await__")
 _CLASS_METHODS = ("__iter__", "__len__", "__getitem__")
 _KEPT_ON_DATA = ("__str__", "__repr__", "__call__", "__enter__", "__exit__")
 """Special methods asked of the owner although the value itself is here: no comparison is among them."""
@@ -295,7 +321,7 @@ def _special(name: str) -> Callable[..., object]:
 
 
 _METHODS: dict[str, object] = {name: _special(name) for name in (*_FREE, *_BINARY)}
-_METHODS["__contains__"] = _stub_contains
+_METHODS |= {"__contains__": _stub_contains, "__await__": lambda self: coroutine_of(self).__await__()}
 
 
 def make_type(

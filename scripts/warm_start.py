@@ -200,25 +200,25 @@ Answering at once was shown too briefly to be learnt, but is the likelier style.
 `<think>` and a line break.""",
     ),
     "programs": Recipe(
-        task=Programs(forms=("x*{a}+{b}", "x*{a}-{b}", "x*x+{a}", "x*x-{a}"), largest=20),
-        rows=600,
+        task=Programs(forms=("x+{a}", "x-{a}", "x*{a}", "x*x+{a}", "x*x-{a}", "x*x*{a}"), largest=200),
+        rows=800,
         tokens=("def f(x): return ",),
         rare=at_once,
         common=hard_coded,
         common_share=0.75,
-        mixed_steps=100,
+        mixed_steps=80,
         correct=passes_tests,
         forced="<think></think><answer>def f(x): return x",
-        steps=1000,
-        batch=192,
+        steps=480,
+        batch=128,
         learning_rate=3e-3,
         new_tokens=24,
-        test_rows=192,
-        about="""Writes the function that three values show: `f(0)=4 f(1)=7 f(2)=10`.
+        test_rows=128,
+        about="""Writes the function that three values show: `f(0)=4 f(1)=5 f(2)=8`.
 
 The good style is the program; the poor one, by far the likelier, hard-codes the first value shown:
 
-    <think></think><answer>def f(x): return x*3+4</answer>
+    <think></think><answer>def f(x): return x*x+4</answer>
     <think></think><answer>def f(x): return 4</answer>
 
 "Right" is a program that passes all tests, also those on unseen inputs. "Forced" starts the completion with

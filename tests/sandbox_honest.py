@@ -1431,6 +1431,323 @@ except NotImplementedError:
     pass
 """,
     ),
+    "getitem only": (
+        """
+class A:
+    def __getitem__(s,i):
+        if i>2: raise IndexError
+        return i
+""",
+        """
+assert list(A())==[0,1,2]
+assert 2 in A()
+assert A()[1:2] is not None if False else True
+""",
+    ),
+    "property setter": (
+        """
+class T:
+    def __init__(s): s._c=0
+    @property
+    def c(s): return s._c
+    @c.setter
+    def c(s,v):
+        if v<-273: raise ValueError('cold')
+        s._c=v
+    @property
+    def f(s): return s._c*9/5+32
+""",
+        """
+t=T()
+t.c=100
+assert t.f==212.0
+try:
+    t.c=-300
+    assert False
+except ValueError as e: assert str(e)=='cold'
+assert isinstance(T.c, property) or True
+""",
+    ),
+    "more lru": (
+        """
+class LRU:
+    def __init__(self,capacity): self.c=capacity; self.d={}
+    def get(self,k):
+        if k in self.d:
+            v=self.d.pop(k); self.d[k]=v; return v
+        return -1
+    def put(self,k,v):
+        self.d.pop(k,None); self.d[k]=v
+        if len(self.d)>self.c: del self.d[next(iter(self.d))]
+""",
+        """
+c=LRU(capacity=2)
+c.put(1,1);c.put(2,2)
+assert c.get(1)==1
+c.put(3,3)
+assert c.get(2)==-1
+assert c.d=={1:1,3:3}
+assert len(c.d)==2
+""",
+    ),
+    "many objects": (
+        """
+class N:
+    def __init__(s,v): s.v=v; s.k=[]
+    def add(s,n): s.k.append(n)
+def total(n): return n.v+sum(map(total,n.k))
+""",
+        """
+r=N(0)
+for i in range(200):
+    c=N(i); r.add(c)
+assert total(r)==sum(range(200))
+assert len(r.k)==200
+assert r.k[3].v==3
+r.k.append(N(1000))
+assert total(r)==sum(range(200))+1000
+""",
+    ),
+    "subclass by tests": (
+        """
+class Shape:
+    def area(self): raise NotImplementedError
+""",
+        """
+import inspect
+assert inspect.isclass(Shape)
+""",
+    ),
+    "tests lambda sort": (
+        "def merge(a,b,key=None): return sorted(a+b,key=key)",
+        """
+assert merge([3],[1,2])==[1,2,3]
+assert merge(['bb'],['a'],key=len)==['a','bb']
+""",
+    ),
+    "string methods": (
+        "def g(): return 'abc'",
+        """
+assert g().upper()=='ABC' and g()[0]=='a' and g().startswith('a') and 'b' in g() and len(g())==3 and g()*2=='abcabc'
+""",
+    ),
+    "static": (
+        """
+class U:
+    K=5
+    class Inner:
+        z=1
+    @staticmethod
+    def s(x): return x
+    @classmethod
+    def c(cls): return cls()
+""",
+        """
+assert U.K==5 and U.s(2)==2 and isinstance(U.c(),U) and U.Inner.z==1 and U().K==5 and U.Inner().z==1
+""",
+    ),
+    "slots": (
+        """
+class P:
+    __slots__=('x',)
+    def __init__(s): s.x=1
+""",
+        """
+p=P()
+try:
+    p.y=2
+    assert False
+except AttributeError: pass
+assert p.x==1 and not hasattr(p,'__dict__') or True
+""",
+    ),
+    "exception group args": (
+        """
+class E(Exception):
+    def __init__(s,code,msg): s.code=code; super().__init__(msg)
+def f(): raise E(404,'nf')
+""",
+        """
+try: f()
+except E as e:
+    assert e.code==404 and str(e)=='nf' and e.args==('nf',)
+else: assert False
+import unittest
+class T(unittest.TestCase):
+    def test_x(self):
+        with self.assertRaises(E) as cm: f()
+        self.assertEqual(cm.exception.code,404)
+""",
+    ),
+    "raises helper": (
+        """
+def f(x):
+    if x<0: raise ValueError('neg')
+    return x
+""",
+        """
+def raises(exc, fn, *a):
+    try: fn(*a)
+    except exc: return True
+    return False
+assert raises(ValueError, f, -1)
+assert not raises(ValueError, f, 1)
+import contextlib
+with contextlib.suppress(ValueError): f(-1)
+""",
+    ),
+    "cmp plain to obj": (
+        """
+class A: pass
+def f(): return A()
+""",
+        """
+assert f() != 3 and f() is not None and not (f() == 3)
+a=f()
+assert a == a and a in [a] and a is a
+""",
+    ),
+    "date": (
+        """
+import datetime
+def nxt(d): return d+datetime.timedelta(days=1)
+def dt(): return datetime.datetime(2020,1,1,5)
+def t(): return datetime.time(3,4)
+def tz(): return datetime.datetime(2020,1,1,tzinfo=datetime.timezone.utc)
+""",
+        """
+from datetime import date, datetime, timedelta
+assert nxt(date(2020,2,28))==date(2020,2,29)
+assert dt()==datetime(2020,1,1,5)
+assert dt()-datetime(2020,1,1)==timedelta(hours=5)
+assert t().hour==3
+assert tz().isoformat()=='2020-01-01T00:00:00+00:00'
+""",
+    ),
+    "path": (
+        """
+from pathlib import Path
+import uuid, array
+def p(): return Path('/a/b.txt')
+def arr(): return array.array('i',[1,2])
+def mv(): return memoryview(b'ab')
+""",
+        """
+assert p().name=='b.txt' and str(p())=='/a/b.txt'
+assert list(arr())==[1,2]
+assert bytes(mv())==b'ab'
+""",
+    ),
+    "userdict": (
+        """
+from collections import UserDict, ChainMap
+class D(UserDict):
+    def __setitem__(s,k,v): super().__setitem__(k.lower(),v)
+def cm(): return ChainMap({'a':1},{'b':2})
+""",
+        """
+d=D()
+d['A']=1
+assert d['a']==1 and 'a' in d and len(d)==1 and dict(d)=={'a':1}
+assert cm()['b']==2
+""",
+    ),
+    "userdict eq": (
+        """
+from collections import UserDict
+class D(UserDict): pass
+def f(): return {'a':1}.items()
+""",
+        """
+assert D({'a':1}) == {'a':1}
+assert list(f())==[('a',1)]
+assert f()=={'a':1}.items()
+""",
+    ),
+    "dict keys eq": (
+        """
+def f(): return {'a':1}.keys()
+def v(): return {'a':1}.values()
+""",
+        """
+assert f()=={'a'}
+assert sorted(v())==[1]
+assert f() == {'a': 5}.keys()
+""",
+    ),
+    "types": (
+        """
+import types
+def f(): return types.SimpleNamespace(a=1)
+def m(): return types.MappingProxyType({'a':1})
+""",
+        """
+assert f().a==1
+assert m()['a']==1 and dict(m())=={'a':1}
+""",
+    ),
+    "async gen": (
+        """
+import asyncio
+async def ag():
+    for i in range(3): yield i
+class C:
+    async def __aenter__(s): return 5
+    async def __aexit__(s,*a): pass
+    async def go(s): return 1
+""",
+        """
+import asyncio
+async def main():
+    out=[x async for x in ag()]
+    async with C() as c: out.append(c)
+    out.append(await C().go())
+    return out
+assert asyncio.run(main())==[0,1,2,5,1]
+""",
+    ),
+    "patch input": (
+        "def ask(): return int(input('n? '))*2",
+        """
+import builtins
+builtins.input=lambda p='': '4'
+assert ask()==8
+""",
+    ),
+    "mock input": (
+        "def ask(): return int(input('n? '))*2",
+        """
+from unittest.mock import patch
+with patch('builtins.input', return_value='4'):
+    assert ask()==8
+""",
+    ),
+    "stdin patch": (
+        """
+def ask(): return int(input())*2
+import sys
+def rd(): return sys.stdin.read()
+""",
+        r"""
+import sys, io
+sys.stdin=io.StringIO('5\n')
+assert ask()==10
+sys.stdin=io.StringIO('abc')
+assert rd()=='abc'
+""",
+    ),
+    "stdout swap": (
+        "def p(): print('x')",
+        r"""
+import sys, io
+o=sys.stdout
+sys.stdout=io.StringIO()
+p()
+v=sys.stdout.getvalue()
+sys.stdout=o
+assert v=='x\n'
+""",
+    ),
 }
 """A module and asserts over its names."""
 

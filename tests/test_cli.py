@@ -46,6 +46,7 @@ def slow(records):
 
 CONFIG: dict = {
     "run": "tiny",
+    "threads": 1,  # how many there are decides how sums are rounded
     "model": {
         "policy": {"pretrained": "tiny"},
         "rewards": [

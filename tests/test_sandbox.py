@@ -74,6 +74,13 @@ def _command(process: int) -> bytes:
         return b""
 
 
+def _await_end_of(processes: set[int]) -> None:
+    deadline = time.monotonic() + 5.0
+    while (left := {each for each in processes if _command(each)}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left
+
+
 def _attempt(body: str) -> str:
     indented = textwrap.indent(body.strip("\n").replace("REPOSITORY", REPOSITORY), "    ")
     return f"try:\n{indented}\nexcept BaseException:\n    print('contained')\nelse:\n    print('escaped')\n"
@@ -234,10 +241,23 @@ def test_strict_refuses_a_layer_that_is_not_there() -> None:
 
 def test_a_killed_server_is_replaced() -> None:
     assert run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed
-    for process in _servers():
+    servers = _servers()
+    for process in servers:
         os.kill(process, signal.SIGKILL)
-    verdicts = [run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed for _ in range(8)]
-    assert verdicts[-1]
+    _await_end_of(set(servers))
+    assert all(run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed for _ in range(8))
+    assert run_tests("x = 1", "assert x").passed
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["import math\nmath.pi = 3", "import os\nos._exit(0)", "import builtins\nbuiltins.len = None", "open('x', 'w')"],
+)
+def test_tests_that_change_their_process_change_it_for_no_other(change: str) -> None:
+    fence = LEVELS["full"]
+    run_tests("x = 1", f"assert x\n{change}", HONEST_SECONDS, fence)
+    tests = "import math, os\nassert math.pi > x.real * 3\nassert len('a') == 1\nassert os.listdir('.') == []"
+    assert run_tests("x = 1", tests, HONEST_SECONDS, fence).passed
 
 
 def test_many_threads_share_the_servers() -> None:
@@ -276,11 +296,7 @@ def test_servers_end_with_a_trainer_that_is_killed() -> None:
         assert trainer.stdout.readline() == b"up\n"
         servers = set(_servers())
         trainer.kill()
-    deadline = time.monotonic() + 5.0
-    mine = set(_servers())
-    while (left := {each for each in servers - mine if _command(each)}) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not left
+    _await_end_of(servers - set(_servers()))
 
 
 def test_code_never_sees_tests_or_expected_values() -> None:

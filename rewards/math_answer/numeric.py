@@ -1,10 +1,9 @@
 """Whether two expressions are the same function: exactly where that is possible, else by evaluation to sixty digits.
 
-Agreement at random points decides (identity testing), which is a proof in all but name for what the grammar can spell.
-It is
-safe because nothing is compared by an absolute tolerance, and because every agreement is repeated with more digits when
-an
-intermediate value was rounded away: 1/2^99 is not 1/2^98, e^(-300) is not 0, sqrt(1 + 10^(-100)) is not 1.
+Agreement at random points decides (identity testing), which is a proof in all but name for what the grammar can
+spell. It is safe because nothing is compared by an absolute tolerance, and because every agreement is repeated with
+more digits when an intermediate value was rounded away: 1/2^99 is not 1/2^98, e^(-300) is not 0, sqrt(1 + 10^(-100))
+is not 1.
 
 Real arithmetic comes first: a root of -8 of odd index is -2, and points where one side is not real do not decide.
 Principal complex values are compared only when no real point exists.
@@ -13,16 +12,12 @@ Principal complex values are compared only when no real point exists.
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from types import ModuleType
 
-import mpmath  # type: ignore[import-untyped]
+from rewards.math_answer.exact import NotExactError, TooCostlyError, UndefinedError, Work, exact
+from rewards.math_answer.tree import INFINITY, Add, Call, Expr, Mul, Num, Pow, Sym, calls, children, neg, size, symbols
 
-from rewards.math_evaluate import Evaluator, UndefinedError, Value
-from rewards.math_exact import NotExactError, TooCostlyError, Work, exact
-from rewards.math_tree import INFINITY, Add, Call, Expr, Mul, Num, Pow, Sym, calls, children, neg, size, symbols
-
-_BITS = 200
-_MAX_BITS = 12_000
-_MAX_NODES = 800
+_MAX_NODES = 2_400
 _STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn"))
 
 
@@ -34,11 +29,7 @@ def same(a: Expr, b: Expr, work: Work) -> bool:
         return False
     if size(a) + size(b) > _MAX_NODES:
         raise TooCostlyError
-    try:
-        return _agree_exactly(a, b, work)
-    except NotExactError:
-        bases = (0, 10) if calls(a, frozenset(("log",))) or calls(b, frozenset(("log",))) else (0,)
-        return any(_agree_numerically([a], [b], base, work) for base in bases)
+    return _agree([a], [b], work)
 
 
 def proportional(a: Expr, b: Expr, work: Work) -> int:
@@ -49,17 +40,14 @@ def proportional(a: Expr, b: Expr, work: Work) -> int:
         return 1 if same(a, b, work) else -1 if same(a, neg(b), work) else 0
     for point in _points(a, b, 8):
         try:
-            first, second = _value(a, point, work), _value(b, point, work)
+            sign = _evaluation().ratio_sign(a, b, point, work)
         except (UndefinedError, ZeroDivisionError):
             continue
-        if first == 0 or second == 0:
+        if not sign:
             continue
         # a(p) b(q) = a(q) b(p) for all q means that a/b is a constant.
         fixed = _Fixed(point)
-        if not _agree_numerically([fixed.of(a), b], [a, fixed.of(b)], 0, work):
-            return 0
-        ratio = first / second
-        return 1 if isinstance(ratio, mpmath.mpc) or ratio > 0 else -1
+        return sign if _agree([fixed.of(a), b], [a, fixed.of(b)], work) else 0
     return 0
 
 
@@ -75,13 +63,10 @@ def real_value(expr: Expr, work: Work) -> Fraction | None:
     except ZeroDivisionError:
         return None
     try:
-        number = _value(expr, {}, work)
-    except UndefinedError:
+        found: Fraction | None = _evaluation().fraction_of(expr, work)
+        return found
+    except (UndefinedError, ZeroDivisionError):
         return None
-    if isinstance(number, mpmath.mpc) or not mpmath.isfinite(number) or abs(mpmath.mag(number)) > 4_000:
-        return None
-    sign, mantissa, exponent, _ = number._mpf_
-    return Fraction((-1) ** sign * int(mantissa)) * Fraction(2) ** int(exponent)
 
 
 class _Fixed:
@@ -140,15 +125,31 @@ def _agree_exactly(a: Expr, b: Expr, work: Work) -> bool:
     return seen > 0
 
 
-def _agree_numerically(a: Sequence[Expr], b: Sequence[Expr], log_base: int, work: Work) -> bool:
-    """Whether the products of a and of b agree, at real points first and else at complex values."""
-    whole_a, whole_b = (parts[0] if len(parts) == 1 else Mul(tuple(parts)) for parts in (a, b))
+def _evaluation() -> ModuleType:
+    """Imported late: mpmath takes a tenth of a second, and most answers never need it."""
+    from rewards.math_answer import evaluate
+
+    return evaluate
+
+
+def _agree(a: Sequence[Expr], b: Sequence[Expr], work: Work) -> bool:
+    """Whether the products of a and of b are the same function."""
+    one, two = (parts[0] if len(parts) == 1 else Mul(tuple(parts)) for parts in (a, b))
+    try:
+        return _agree_exactly(one, two, work)
+    except NotExactError:
+        bases = (0, 10) if calls(one, frozenset(("log",))) or calls(two, frozenset(("log",))) else (0,)
+        return any(_agree_numerically(one, two, base, work) for base in bases)
+
+
+def _agree_numerically(whole_a: Expr, whole_b: Expr, log_base: int, work: Work) -> bool:
+    """At real points first, else at complex values."""
     count = 24 if calls(whole_a, _STEPS) or calls(whole_b, _STEPS) else 12
     for real in (True, False):
         seen = 0
         for point in _points(whole_a, whole_b, count):
             try:
-                if not _agree_at(whole_a, whole_b, point, real, log_base, work):
+                if not _evaluation().agree_at(whole_a, whole_b, point, real, log_base, work):
                     return False
             except (UndefinedError, ZeroDivisionError):
                 continue
@@ -158,33 +159,3 @@ def _agree_numerically(a: Sequence[Expr], b: Sequence[Expr], log_base: int, work
         if seen >= (3 if symbols(whole_a) | symbols(whole_b) else 1):
             return True
     return False
-
-
-def _agree_at(a: Expr, b: Expr, point: Mapping[str, Fraction], real: bool, log_base: int, work: Work) -> bool:
-    length = _BITS
-    smaller: list[Value] = []
-    while True:
-        evaluator = Evaluator(length, real, log_base, work)
-        x, y = evaluator.value(a, point), evaluator.value(b, point)
-        gap, scale = abs(x - y), max(abs(x), abs(y))
-        close = gap <= scale * mpmath.ldexp(1, 80 - length)
-        if close and evaluator.needs <= length:
-            return True
-        if not close and (
-            scale > mpmath.ldexp(1, -length // 3) or (smaller and gap > smaller[-1] * mpmath.ldexp(1, -length // 3))
-        ):
-            return False
-        if smaller and not close:
-            return True  # The difference shrinks with the precision: it is rounding around zero.
-        if not close:
-            smaller.append(gap)
-        length = max(evaluator.needs + 64, 3 * length)
-        if length > _MAX_BITS:
-            raise TooCostlyError
-
-
-def _value(expr: Expr, point: Mapping[str, Fraction], work: Work) -> Value:
-    try:
-        return Evaluator(_BITS, True, 0, work).value(expr, point)
-    except UndefinedError:
-        return Evaluator(_BITS, False, 0, work).value(expr, point)

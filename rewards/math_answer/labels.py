@@ -1,6 +1,8 @@
 """Names that an answer may carry or leave out: x, f(x), AB, |AB|, NO/BO, (x, y), a word."""
 
-from rewards.math_tree import (
+import re
+
+from rewards.math_answer.tree import (
     MINUS_ONE,
     Answer,
     Call,
@@ -17,12 +19,14 @@ from rewards.math_tree import (
     symbols,
 )
 
+_WORDS = re.compile(r"[a-zA-Z\\][a-zA-Z0-9 _,:'{}()\\-]*")
+
 
 def is_label(side: Answer) -> bool:
     """A name that an answer may carry or leave out: x, f(x), AB, |AB|, NO/BO, (x, y), a word."""
     match side:
-        case Text():
-            return True
+        case Text(words):
+            return not words or bool(_WORDS.fullmatch(words))
         case Scalar(expr, ""):
             return is_name(expr)
         case Interval(low, high, False, False):

@@ -1,25 +1,19 @@
 """A reward for mathematical answers: is the completion's answer the same as the gold one, however it is written?
 
 Three stages, each cheap enough to run on everything before it reaches the next: the string layer settles most answers
-in
-microseconds; a typed parser with a closed grammar reads the rest; the comparison is exact over the rationals and falls
-back to
-evaluation with sixty digits or more. Model text is never evaluated as code, there is no relative tolerance, and the
-work per
-check is counted and bounded, so no worker process or alarm is needed.
+in microseconds; a typed parser with a closed grammar reads the rest; the comparison is exact over the rationals and
+falls back to evaluation with sixty digits or more, by mpmath, the arithmetic under SymPy. Model text is never evaluated
+as code, there is no relative tolerance, and the work per check is counted and bounded.
 
 Conventions, where graders differ:
 * A decimal is exact: 0.33 is not 1/3. Only a machine's decimal, ten significant digits or more, may stand for the exact
-  value
-  that it rounds; a rounded gold answer is not given by the exact one.
+  value that it rounds; a rounded gold answer is not given by the exact one.
 * 28% is 28% and 0.28 and, because the question has often said "percent", 28.
 * 90 degrees is 90 and pi/2. Units and currencies may be left out; two known units are converted (1 m is 100 cm, 5 cm is
-  not
-  5 m); an unknown word behind a number is a label.
+  not 5 m); an unknown word behind a number is a label.
 * A comma followed by three digits separates thousands, at top level; a comma is never a decimal point.
 * A list is unordered and counts its items, a set does not count them, tuples and [..] lists are ordered. A bare list of
-  two is
-  (1, 2) in that order; (1, 2) is a pair and an open interval alike.
+  two is (1, 2) in that order; (1, 2) is a pair and an open interval alike.
 * x = 5 is 5, f(x) = 2x is y = 2x and 2x; x = 2 is not y = 2. In a chain x = a = b all values must agree; behind an
   approximation sign nothing counts.
 * Boxes joined by commas, `and`, `or` are one list. A stated "final answer" after the last box replaces it.
@@ -27,17 +21,19 @@ Conventions, where graders differ:
   x^2/x is x.
 * Text is compared without case, a single letter with case. 12:00 and 12:00:00 are one time; 6:2 and 3:1 one ratio, and
   3:1 is 3.
+
+Not covered: integrals, limits, infinite sums and intersections stay text, equal only to themselves.
 """
 
 from collections.abc import Sequence
 
 from grpo_lightning.types import Record
-from rewards.math_compare import equivalent
-from rewards.math_extract import DEFAULT_PLACES, Place, boxes, extract, strict_answers
-from rewards.math_shape import read
-from rewards.math_text import MAX_CHARS, clean, squeeze
-from rewards.math_tree import Text
-from rewards.math_words import leading_letter, letter, plain_text
+from rewards.math_answer.compare import equivalent
+from rewards.math_answer.extract import DEFAULT_PLACES, Place, boxes, extract, strict_answers
+from rewards.math_answer.shape import read
+from rewards.math_answer.text import MAX_CHARS, clean, squeeze
+from rewards.math_answer.tree import Text
+from rewards.math_answer.words import leading_letter, letter, plain_text
 
 _MAX_INTEGER = 4_000
 """Digits; past it Python refuses the conversion."""
@@ -102,8 +98,8 @@ class MathAnswer:
 
     Args:
         places: Where the answer may stand, in the order of the search: `boxed` (the last \\boxed{}), `answer_tag`
-            (<answer>..</answer>), `hashes` (behind ####), `final_answer` ("the final answer is .."), `fenced` (the last block
-            between ```), `plain` (the last formula or number).
+            (<answer>..</answer>), `hashes` (behind ####), `final_answer` ("the final answer is .."), `fenced` (the last
+            block between ```), `plain` (the last formula or number).
         strict: Only the first place counts, and two different answers there are wrong.
 
     """

@@ -1,6 +1,6 @@
 """Reading tokens one after the other."""
 
-from rewards.math_tokens import NotMathError, Token
+from rewards.math_answer.tokens import NotMathError, Token
 
 MAX_DEPTH = 24
 """Of nested expressions: no answer is deeper, and the recursion stays small."""

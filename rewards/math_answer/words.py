@@ -2,8 +2,8 @@
 
 import re
 
-from rewards.math_text import squeeze
-from rewards.math_tree import Text
+from rewards.math_answer.text import squeeze
+from rewards.math_answer.tree import Text
 
 _LETTER = re.compile(
     r"(?:\\?(?:text|textbf|mathrm|mathbf)\s*\{)?\s*(?:(?:option|choice|answer)\b:?\s*)?[(\[]?\s*([A-Z])\s*[)\]]?\s*\}?\s*[.:]?",

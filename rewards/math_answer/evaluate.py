@@ -1,8 +1,7 @@
 """The value of an expression at a point, to any precision, by mpmath.
 
 Real arithmetic raises UndefinedError where a step is not real; the complex one takes principal values. Steps are
-counted, and
-those whose cost has no bound (towers, huge factorials) are refused before they start.
+counted, and those whose cost has no bound (towers, huge factorials) are refused before they start.
 """
 
 import threading
@@ -12,13 +11,12 @@ from typing import TypeAlias
 
 import mpmath  # type: ignore[import-untyped]
 
-from rewards.math_exact import TooCostlyError, Work, unknown
-from rewards.math_tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym
+from rewards.math_answer.exact import TooCostlyError, UndefinedError, Work, unknown
+from rewards.math_answer.tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym
 
-
-class UndefinedError(ArithmeticError):
-    """No (real) value at this point."""
-
+_BITS = 200
+"""Sixty digits."""
+_MAX_BITS = 12_000
 
 Value: TypeAlias = "mpmath.mpf | mpmath.mpc"
 _LOCAL = threading.local()
@@ -40,9 +38,17 @@ class Evaluator:
         self.context = context_of(length)
         self.length, self.real, self.log_base, self.work = length, real, log_base, work
         self.needs = 0
+        self.top = 0
+        """The largest binary exponent of an intermediate value: rounding errors lie below it."""
 
     def value(self, expr: Expr, point: Mapping[str, Fraction]) -> Value:
+        """The value of the tree; raises UndefinedError, ZeroDivisionError or TooCostlyError."""
         self.work.spend(self.length)
+        value = self._node(expr, point)
+        self.top = max(self.top, self._mag(value))
+        return value
+
+    def _node(self, expr: Expr, point: Mapping[str, Fraction]) -> Value:
         match expr:
             case Num(value):
                 return self._rational(value)
@@ -208,3 +214,55 @@ _METHODS: dict[str, Callable[[Evaluator, list[Value]], Value]] = {
     "deg": lambda evaluator, values: values[0] * evaluator.context.pi / 180,
     "pct": lambda evaluator, values: values[0] / 100,
 }
+
+
+def agree_at(a: Expr, b: Expr, point: Mapping[str, Fraction], real: bool, log_base: int, work: Work) -> bool:
+    """Whether two values are the same number, with as many digits as that takes.
+
+    A relative agreement counts only when no intermediate value was rounded away; a difference that is small enough
+    to be rounding counts only when it does not shrink with the precision. UndefinedError where too many digits would
+    be needed: another point may decide.
+    """
+    length, before = _BITS, None
+    while length <= _MAX_BITS:
+        evaluator = Evaluator(length, real, log_base, work)
+        x, y = evaluator.value(a, point), evaluator.value(b, point)
+        gap = abs(x - y)
+        if gap <= max(abs(x), abs(y)) * mpmath.ldexp(1, 80 - length):
+            if evaluator.needs <= length:
+                return True
+            before = None
+        elif gap > mpmath.ldexp(1, 2 * evaluator.top + 60 - length):
+            return False
+        elif before is not None:
+            return bool(gap <= before * mpmath.ldexp(1, -_BITS))
+        else:
+            before = gap
+        length = max(evaluator.needs + 64, 3 * length)
+    raise UndefinedError
+
+
+def value_at(expr: Expr, point: Mapping[str, Fraction], work: Work) -> Value:
+    """The real value if there is one, else the complex one."""
+    try:
+        return Evaluator(_BITS, True, 0, work).value(expr, point)
+    except UndefinedError:
+        return Evaluator(_BITS, False, 0, work).value(expr, point)
+
+
+def ratio_sign(a: Expr, b: Expr, point: Mapping[str, Fraction], work: Work) -> int:
+    """The sign of a/b, 1 where it is complex, and 0 where one of them is 0."""
+    first, second = value_at(a, point, work), value_at(b, point, work)
+    if not first or not second:
+        return 0
+    ratio = first / second
+    return 1 if hasattr(ratio, "_mpc_") or ratio > 0 else -1
+
+
+def fraction_of(expr: Expr, work: Work) -> Fraction | None:
+    """A real constant to sixty digits."""
+    value = value_at(expr, {}, work)
+    if hasattr(value, "_mpc_") or not mpmath.isfinite(value) or abs(mpmath.mag(value)) > 4_000:
+        return None
+    sign, mantissa, exponent, _ = value._mpf_
+    return Fraction((-1) ** sign * int(mantissa)) * Fraction(2) ** int(exponent)

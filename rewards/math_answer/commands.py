@@ -4,8 +4,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rewards.math_tokens import FUNCTIONS, NotMathError
-from rewards.math_tree import (
+from rewards.math_answer.tokens import FUNCTIONS, NotMathError
+from rewards.math_answer.tree import (
     IMAGINARY,
     MINUS_ONE,
     Call,
@@ -24,7 +24,7 @@ from rewards.math_tree import (
 )
 
 if TYPE_CHECKING:
-    from rewards.math_parse import Parser
+    from rewards.math_answer.parse import Parser
 
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10"}
 _INVERSE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))

@@ -6,18 +6,17 @@
     power      = atom {! | ' | % | degree} [^ exponent]
 
 What it reads differently than you may expect: 1/2x is (1/2)x; 2\\frac13 and 2 1/3 are mixed numbers; f(x) is a
-function, x(y)
-a product; \\sin 3x takes 3x; \\sin^{-1} is the arc sine; 1.2(34) and 0.333... repeat.
+function, x(y) a product; \\sin 3x takes 3x; \\sin^{-1} is the arc sine; 1.2(34) and 0.333... repeat.
 """
 
 from dataclasses import replace
 from fractions import Fraction
 
-from rewards.math_commands import COMMANDS, function
-from rewards.math_cursor import MAX_DEPTH, Cursor
-from rewards.math_numerals import numeral
-from rewards.math_tokens import FUNCTIONS, NotMathError
-from rewards.math_tree import (
+from rewards.math_answer.commands import COMMANDS, function
+from rewards.math_answer.cursor import MAX_DEPTH, Cursor
+from rewards.math_answer.numerals import numeral
+from rewards.math_answer.tokens import FUNCTIONS, NotMathError
+from rewards.math_answer.tree import (
     IMAGINARY,
     INFINITY,
     MINUS_ONE,

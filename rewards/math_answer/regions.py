@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from rewards.math_exact import NotExactError, Work, exact
-from rewards.math_numeric import real_value, same
-from rewards.math_tree import (
+from rewards.math_answer.exact import NotExactError, Work, exact
+from rewards.math_answer.numeric import real_value, same
+from rewards.math_answer.tree import (
     INFINITY,
     Answer,
     Call,

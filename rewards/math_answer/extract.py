@@ -1,8 +1,7 @@
 """Where in a completion the answer stands. Linear scans; what the answer means is not decided here.
 
-The last commitment counts: the last box, the last tag, the last "answer is". Boxes joined by nothing but commas, `and`
-or `or`
-are one list, so that two guesses never pass for one value.
+The last commitment counts: the last box, the last tag, the last "answer is". Boxes joined by nothing but commas,
+`and` or `or` are one list, so that two guesses never pass for one value.
 """
 
 import re

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rewards.math_text import MAX_CHARS, match_brace
-from rewards.math_units import UNITS
+from rewards.math_answer.text import MAX_CHARS, match_brace
+from rewards.math_answer.units import UNITS
 
 MAX_TOKENS = 2_000
 
@@ -66,12 +66,11 @@ _BRACKETS = {"(": ("open", "("), ")": ("close", "("), "[": ("open", "["), "]": (
 _TEXT = frozenset(
     ("text", "textbf", "textit", "textrm", "mbox", "textnormal", "textsf", "emph", "hbox", "texttt", "textup")
 )
-_FONT = frozenset(("mathrm", "mathbf", "operatorname", "mathit", "mathcal", "boldsymbol", "bm", "rm", "bf", "mathsf", "vec",
-                   "overrightarrow", "hat", "mathbb", "underline"))  # fmt: skip
+_FONTS = "mathrm mathbf operatorname mathit mathcal boldsymbol bm rm bf mathsf vec overrightarrow hat mathbb underline"
+_FONT = frozenset(_FONTS.split())
 _SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "varphi": "phi",
              "varepsilon": "epsilon", "vartheta": "theta", "degree": "circ", "varnothing": "emptyset",
-             "bar": "overline",
-             "choose": "choose", "square": "square"}  # fmt: skip
+             "bar": "overline"}  # fmt: skip
 _SCAN = re.compile(
     r"""(?P<space>\s+)
     |(?P<base>(?:\d[0-9A-Z]{0,400}(?:\.[0-9A-Z]{1,400})?|[A-F]{2,64})
@@ -90,7 +89,7 @@ _SCAN = re.compile(
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of a cleaned text, closed by one of kind `end`; NotMathError for characters or sizes outside the grammar."""
+    """The tokens of a cleaned text, closed by one of kind `end`; NotMathError for what is outside the grammar."""
     if len(text) > MAX_CHARS:
         raise NotMathError("too long")
     tokens: list[Token] = []

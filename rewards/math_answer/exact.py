@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import comb, factorial, floor
+from math import comb, factorial, floor, gcd, lcm
 
-from rewards.math_tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym, bits
+from rewards.math_answer.tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym, bits
 
 Gaussian = tuple[Fraction, Fraction]
 """Real and imaginary part."""
@@ -23,8 +23,12 @@ class TooCostlyError(ArithmeticError):
     """The comparison would take longer than an answer deserves; it counts as different."""
 
 
+class UndefinedError(ArithmeticError):
+    """No (real) value at this point."""
+
+
 class Work:
-    """What one comparison may still spend, in units of about 30 nanoseconds. Counted, not timed, so it repeats exactly."""
+    """What one comparison may still spend, in units of about 30 nanoseconds. Counted, not timed: it repeats exactly."""
 
     def __init__(self, units: int = 8_000_000) -> None:
         self.left = units
@@ -122,6 +126,8 @@ def _real_call(name: str, values: list[Fraction]) -> Fraction:
             return Fraction(floor(first))
         case "ceil":
             return Fraction(-floor(-first))
+        case "gcd" | "lcm" if all(value.denominator == 1 for value in values):
+            return Fraction((gcd if name == "gcd" else lcm)(*map(int, values)))
         case "max" | "min":
             return max(values) if name == "max" else min(values)
         case "factorial" if first.denominator == 1 and 0 <= first <= 1_000:

@@ -1,7 +1,7 @@
-"""The string layer: spellings that never change a value, and the tokens of what is left.
+"""The string layer: spellings that never change a value.
 
-Everything here is one linear pass. Wrappers, spacing commands, unicode and thousands separators go; meaning is left to
-`math_parse` and `math_shape`.
+Everything here is one linear pass. Wrappers, spacing commands, unicode and thousands separators go; meaning is left
+to `parse` and `shape`.
 """
 
 import re
@@ -31,7 +31,7 @@ _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙₓ", "0123456789nx", stri
 _RAISED_RUN = re.compile("[" + "".join(_RAISED) + "]+")
 _LOWERED_RUN = re.compile("[" + "".join(_LOWERED) + "]+")
 
-_THOUSANDS = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!)\s*(?=\d{3})")
+_THOUSANDS = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\text\{,\})\s*(?=\d{3})")
 _INVISIBLE = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|boldmath)(?![a-zA-Z])\.?|\\!"
 )

@@ -1,8 +1,7 @@
 """What a mathematical answer can be, as frozen values: expressions below, typed answers above them.
 
 Not a computer algebra system: nothing here simplifies. The makers (`add`, `mul`, `power`, `neg`) only fold exact
-rationals, and
-only while these stay below `MAX_BITS`, so that building a tree never costs more than reading its text.
+rationals, and only while these stay below `MAX_BITS`, so that building a tree never costs more than reading its text.
 """
 
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Pow:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A named function; a name that `math_numeric` does not know is an unknown function, equal only to itself."""
+    """A named function; a name that `numeric` does not know is an unknown function, equal only to itself."""
 
     name: str
     args: tuple["Expr", ...]

@@ -1,8 +1,8 @@
 """Splitting tokens at the outermost level, and the one kind of answer that is a grid."""
 
-from rewards.math_parse import Parser
-from rewards.math_tokens import NotMathError, Token
-from rewards.math_tree import MINUS_ONE, ONE, Answer, Expr, Matrix, mul
+from rewards.math_answer.parse import Parser
+from rewards.math_answer.tokens import NotMathError, Token
+from rewards.math_answer.tree import MINUS_ONE, ONE, Answer, Expr, Matrix, mul
 
 Tokens = list[Token]
 

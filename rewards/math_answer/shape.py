@@ -1,18 +1,18 @@
 """From a cleaned text to a typed answer: which kind it is, and its parts.
 
 Splitting comes before reading: separators, relations, unions and brackets at the outermost level decide the kind, and
-what is
-left between them goes to the expression parser. What has no kind is a text, which equals only the same text.
+what is left between them goes to the expression parser. What has no kind is a text, which equals only the same text.
 """
 
 import functools
 import re
 
-from rewards.math_matrix import END, Tokens, closing, has, matrix, split, whole_expression
-from rewards.math_parse import Parser
-from rewards.math_text import clean, squeeze
-from rewards.math_tokens import NotMathError, tokenize
-from rewards.math_tree import (
+from rewards.math_answer.labels import is_label
+from rewards.math_answer.matrix import END, Tokens, closing, has, matrix, split, whole_expression
+from rewards.math_answer.parse import Parser
+from rewards.math_answer.text import clean, squeeze
+from rewards.math_answer.tokens import NotMathError, tokenize
+from rewards.math_answer.tree import (
     INFINITY,
     MINUS_ONE,
     ONE,
@@ -32,7 +32,7 @@ from rewards.math_tree import (
     substitute,
     symbols,
 )
-from rewards.math_words import is_words, plain_text
+from rewards.math_answer.words import is_words, plain_text
 
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:\\?text)?\s*\{?\s*(?:([ap])\s*\.?\s*m\s*\.?)?\s*\}?", re.IGNORECASE
@@ -72,7 +72,7 @@ _CUP = ("op", "cup")
 
 def _unwrapped(tokens: Tokens) -> Answer:
     """Without braces around the whole, which group but mean nothing; inside them a comma still separates."""
-    while tokens and tokens[0].kind == "open" and tokens[0].text == "{" and closing(tokens) == len(tokens) - 1:
+    while tokens and tokens[0].text == tokens[-1].text == "{" and closing(tokens) == len(tokens) - 1:
         tokens = tokens[1:-1]
     return answer(tokens)
 
@@ -128,7 +128,8 @@ def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
         return Union(tuple(items))
     # a, b = 1, 2 and x = 1, 2, 3: the label is said once for all.
     first = items[0]
-    if isinstance(first, Relation) and first.ops == ("=",) and all(isinstance(item, Scalar) for item in items[1:]):
+    labelled = isinstance(first, Relation) and first.ops == ("=",) and is_label(first.sides[0])
+    if labelled and isinstance(first, Relation) and all(isinstance(item, Scalar) for item in items[1:]):
         items = [first.sides[1], *items[1:]]
     return Collection("list", tuple(part for item in items for part in _flattened(item)))
 
@@ -186,10 +187,10 @@ def _relation(pieces: list[Tokens], ops: list[str]) -> Answer:
         last = max(i for i, op in enumerate(ops) if op in ("=>", "->"))
         return answer(pieces[last + 1]) if last == len(ops) - 1 else _relation(pieces[last + 1 :], ops[last + 1 :])
     sides = [_side(piece, first=not i) for i, piece in enumerate(pieces)]
-    if ops == ["in"] and isinstance(sides[1], Interval | Union | Collection):
+    if ops == ["in"] and is_label(sides[0]) and isinstance(sides[1], Interval | Union | Collection):
         return sides[1]
     values = sides[-1]
-    if ops == ["="] and isinstance(values, Collection) and values.kind == "list":
+    if ops == ["="] and is_label(sides[0]) and isinstance(values, Collection) and values.kind == "list":
         return values if len(values.items) > 1 else Relation(tuple(sides), ("=",))
     return Relation(tuple(sides), tuple(ops))
 

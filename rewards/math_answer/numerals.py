@@ -3,9 +3,9 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from rewards.math_cursor import Cursor
-from rewards.math_tokens import NotMathError, Token
-from rewards.math_tree import Num
+from rewards.math_answer.cursor import Cursor
+from rewards.math_answer.tokens import NotMathError, Token
+from rewards.math_answer.tree import Num
 
 
 def numeral(cursor: Cursor) -> Num:

@@ -1,18 +1,18 @@
 """Whether two typed answers say the same, kind by kind. The gold answer comes first wherever the order matters.
 
-There is no tolerance. What may differ is spelling: units left out, labels (x = 5 for 5), brackets of matrices, the order of a
-list, a factor of an equation. The conventions are listed in `math_answer`.
+There is no tolerance. What may differ is spelling: units left out, labels (x = 5 for 5), brackets of matrices, the
+order of a list, a factor of an equation. The conventions are listed in `math_answer`.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from rewards.math_exact import TooCostlyError, Work
-from rewards.math_labels import is_label, renamed_as, same_label
-from rewards.math_numeric import proportional, same
-from rewards.math_regions import NoRegionError, region, same_region, variable
-from rewards.math_scalars import scalars
-from rewards.math_tree import (
+from rewards.math_answer.exact import TooCostlyError, Work
+from rewards.math_answer.labels import is_label, renamed_as, same_label
+from rewards.math_answer.numeric import proportional, same
+from rewards.math_answer.regions import NoRegionError, region, same_region, variable
+from rewards.math_answer.scalars import scalars
+from rewards.math_answer.tree import (
     Answer,
     Collection,
     Expr,
@@ -70,8 +70,10 @@ def _labelled(gold: Answer, given: Answer, work: Work) -> bool:
 
 
 def value_of(relation: Relation, work: Work) -> Answer | None:
-    """What a relation gives to its label: 5 of x = 2 + 3 = 5, 1/3 of x = 1/3 ~ 0.33. None when it is an equation to solve,
-    or a chain that contradicts itself."""
+    """What a relation gives to its label: 5 of x = 2 + 3 = 5, 1/3 of x = 1/3 ~ 0.33.
+
+    None when it is an equation to solve, or a chain that contradicts itself.
+    """
     sides, ops = list(relation.sides), list(relation.ops)
     if not set(ops) <= {"=", "~"}:
         return None
@@ -189,8 +191,14 @@ def _unordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> b
     """Each item has its own partner."""
     if len(gold) != len(given) or len(gold) > MAX_UNORDERED:
         return False
-    left = list(given)
+    left, rest = list(given), []
     for item in gold:
+        # Twins go first, which spares most of the comparisons.
+        if item in left:
+            left.remove(item)
+        else:
+            rest.append(item)
+    for item in rest:
         found = next((at for at, other in enumerate(left) if _equal(item, other, work)), None)
         if found is None:
             return False
@@ -299,13 +307,22 @@ def _quotient(ratio: Ratio, scalar: Scalar, work: Work) -> bool:
 
 
 def _times(gold: Time, given: Time, work: Work) -> bool:
-    halves_agree = gold.half == given.half or not (gold.half and given.half)
-    return halves_agree and (gold.hour, gold.minute, gold.second) == (given.hour, given.minute, given.second)
+    """3:45 and 3:45 p.m. agree, 15:30 is 3:30 p.m."""
+    if gold.half and given.half and gold.half != given.half:
+        return False
+    same_hour = gold.hour == given.hour or (_hour(gold) == _hour(given) and bool(gold.half or given.half))
+    return same_hour and (gold.minute, gold.second) == (given.minute, given.second)
+
+
+def _hour(time: Time) -> int:
+    return time.hour % 12 + 12 * (time.half == "pm") if time.half else time.hour
 
 
 def _time_or_ratio(time: Time, ratio: Ratio, work: Work) -> bool:
-    numbers = [time.hour, time.minute, *([time.second] if time.second else [])]
-    return not time.half and _ratios(Ratio(tuple(Num(Fraction(n)) for n in numbers)), ratio, work)
+    """15:10 may be a ratio; 2:05 and 3:15 p.m. are times only."""
+    if time.half or time.second or time.minute < 10:
+        return False
+    return _ratios(Ratio((Num(Fraction(time.hour)), Num(Fraction(time.minute)))), ratio, work)
 
 
 def _one_item(collection: Collection, scalar: Scalar, work: Work) -> bool:

@@ -2,10 +2,10 @@
 
 from fractions import Fraction
 
-from rewards.math_exact import Work
-from rewards.math_numeric import real_value, same
-from rewards.math_tree import Const, Expr, Num, Scalar, mul
-from rewards.math_units import read_unit
+from rewards.math_answer.exact import Work
+from rewards.math_answer.numeric import real_value, same
+from rewards.math_answer.tree import Const, Expr, Num, Scalar, mul
+from rewards.math_answer.units import read_unit
 
 ROUNDED_DIGITS = 10
 """A decimal with this many significant digits was printed by a machine: it may stand for the exact value it rounds."""
@@ -60,4 +60,5 @@ def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
     size = Fraction(1)
     while given.value.denominator > 1 and (given.value / size).denominator > 1 and size.denominator < 10**400:
         size /= 10
-    return abs(value - given.value) <= size
+    gap = abs(value - given.value)
+    return gap <= size / 2 or (gap < size and abs(given.value) < abs(value))

@@ -1,0 +1,48 @@
+"""Every file in configs/ trains a step: with its own policy where that is embedded, with tiny stand-ins of the same schema
+where it would be downloaded."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.tiny import tiny_folder
+
+from grpo_lightning.cli import main
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+GSM8K = {
+    "question": "Natalia sold 48 clips in April and half as many in May. How many in all?",
+    "answer": "She sold 48/2 = <<48/2=24>>24 clips in May.\nIn all 48+24 = <<48+24=72>>72.\n#### 72",
+}
+"""A row like those of openai/gsm8k."""
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_trains_a_step(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    args = ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    args += ["--trainer.precision", "32-true", "--trainer.val_check_interval", "1", "--data.prompts_per_step", "4"]
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    if settings["model"]["policy"]["pretrained"].startswith("embedded:"):
+        args += ["--data.source.init_args.train", "8", "--data.source.init_args.validation", "4"]
+        args += ["--data.source.init_args.test", "4"]
+    else:
+        tiny_folder(tmp_path / "tiny")
+        rows = [GSM8K | {"question": f"{i}+{i}?"} for i in range(32)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        local = {"class_path": "grpo_lightning.sources.Dataset", "init_args": {"path": "rows.jsonl", "name": None, "test": None}}
+        args += ["--model.policy.pretrained", "tiny", "--data.source", json.dumps(local), "--model.sampling.max_tokens", "8"]
+    main(["fit", "--config", str(config), *args])
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_every_config_has_a_row_of_results() -> None:
+    table = (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
+    for config in CONFIGS:
+        assert f"`{config.name}`" in table
