@@ -18,11 +18,12 @@ class BoundaryCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that knows that one training step makes several optimizer steps.
 
     Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, after the rollout at
-    which the run is asked to stop, and every `train_time_interval`. Lightning's own, with manual optimisation, misses
-    most of the first and all of the others.
+    which the run is asked to stop, before one that failed, and every `train_time_interval`. Lightning's own, with manual
+    optimisation, misses most of the first and all of the others.
     """
 
     _crossed = 0
+    _boundary = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -33,6 +34,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
         A later checkpoint would keep the error, and resuming from that one at an epoch's end would train an epoch more.
         """
+        self._boundary = trainer.global_step
         progress = trainer.fit_loop.epoch_progress
         for counts in (progress.total, progress.current):
             if counts.ready == counts.processed:
@@ -42,6 +44,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
+        self._boundary = trainer.global_step
         crossed = self._multiple(trainer)
         due = crossed > self._crossed or trainer.should_stop
         self._crossed = crossed
@@ -50,6 +53,11 @@ class BoundaryCheckpoint(ModelCheckpoint):
             late = trainer.strategy.broadcast(elapsed >= self._train_time_interval.total_seconds())
             due = due or late
         if due and not self._should_skip_saving_checkpoint(trainer):
+            self.save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves what was trained so far, unless a rollout was in the middle of its steps; in validation, too."""
+        if trainer.world_size == 1 and 0 < trainer.global_step == self._boundary:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

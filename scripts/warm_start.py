@@ -364,6 +364,8 @@ def main() -> None:
     options = parser.parse_args()
     recipe = RECIPES[options.policy]
     if options.steps is not None:
+        if options.steps <= recipe.mixed_steps:
+            parser.error(f"--steps: {options.steps} is too small; use more than {recipe.mixed_steps}")
         recipe = replace(recipe, steps=options.steps)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -32,6 +32,19 @@ def nothing_applies(records: Sequence[Record]) -> list[None]:
     return [None for _ in records]
 
 
+class RaisesAtCall:
+    """Gives zeros until its n-th call."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self, records: Sequence[Record]) -> list[float]:
+        self.left -= 1
+        if not self.left:
+            raise ValueError("no more")
+        return [0.0 for _ in records]
+
+
 REWARDS = [RewardSpec(reward=share_of_digits, inline=True), RewardSpec(reward=brevity, weight=0.1, inline=True)]
 
 
@@ -56,9 +69,13 @@ def tiny_data(folder: Path, **changes: object) -> PromptDataModule:
     return PromptDataModule(**(settings | changes))
 
 
-def tiny_trainer(folder: Path, *callbacks: Callback, **changes: object) -> Trainer:
+def tiny_trainer(folder: Path, *callbacks: Callback, every_n_train_steps: int = 1, **changes: object) -> Trainer:
     keep = BoundaryCheckpoint(
-        folder / "checkpoints", "{step}", every_n_train_steps=1, save_top_k=-1, enable_version_counter=False
+        folder / "checkpoints",
+        "{step}",
+        every_n_train_steps=every_n_train_steps,
+        save_top_k=-1,
+        enable_version_counter=False,
     )
     settings: dict[str, object] = {
         "accelerator": "cpu",

@@ -9,11 +9,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from grpo_lightning.module import GRPOModule, UpdateConfig
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig
-from grpo_lightning.scoring import RewardSpec
-from tests.fakes import REWARDS, nothing_applies, tiny_data, tiny_module, tiny_trainer
+from grpo_lightning.scoring import RewardError, RewardSpec
+from tests.fakes import REWARDS, RaisesAtCall, nothing_applies, tiny_data, tiny_module, tiny_trainer
 
 STEPS = 2 * 3 * 4
 """Two epochs of three rollouts (11 prompts, 4 a step), each with 2 passes of 2 minibatches."""
+
+
+TRAINER = {"max_epochs", "max_steps", "val_check_interval", "every_n_train_steps"}
+"""Settings of `run` that are the trainer's; the rest are the module's."""
 
 
 class Recorder(Callback):
@@ -30,7 +34,7 @@ class Recorder(Callback):
 
 def run(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[GRPOModule, Recorder, Trainer]:
     recorder = Recorder()
-    trainer_changes = {k: changes.pop(k) for k in ("max_epochs", "max_steps", "val_check_interval") if k in changes}
+    trainer_changes = {k: changes.pop(k) for k in TRAINER & changes.keys()}
     trainer = tiny_trainer(folder, recorder, **trainer_changes)
     module = tiny_module(folder, **changes)
     trainer.fit(module, datamodule=tiny_data(folder), ckpt_path=resume)
@@ -85,6 +89,22 @@ def test_resume_at_the_end_of_each_epoch_is_exact(tmp_path: Path) -> None:
         last = tmp_path / "parts" / "checkpoints" / f"step={trainer.global_step}.ckpt"
     assert seen == rows.rows
     assert same(weights(whole), weights(module))
+
+
+@pytest.mark.parametrize(("call", "steps"), [(2, 4), (4, 12), (7, 16)])
+def test_what_was_trained_before_a_failure_is_saved_and_goes_on_exactly(tmp_path: Path, call: int, steps: int) -> None:
+    """A reward under `fail: raise` raises in the second and the fifth rollout, and in the first validation.
+
+    Each rollout makes 4 steps; calls 4 and 5 are the validation behind the third. No checkpoint is due before the end.
+    """
+    whole, _, _ = run(tmp_path / "whole")
+    rewards = [*REWARDS, RewardSpec(reward=RaisesAtCall(call), weight=0.0, fail="raise", inline=True)]
+    module = tiny_module(tmp_path, rewards=rewards)
+    with pytest.raises(RewardError, match="no more"):
+        tiny_trainer(tmp_path, every_n_train_steps=1000).fit(module, datamodule=tiny_data(tmp_path))
+    saved = tmp_path / "checkpoints" / f"step={steps}.ckpt"
+    resumed, _, _ = run(tmp_path, resume=saved, every_n_train_steps=1000)
+    assert same(weights(whole), weights(resumed))
 
 
 def test_max_steps_ends_inside_a_rollout(tmp_path: Path) -> None:
