@@ -2,9 +2,9 @@
 
     run_tests("def add(a, b): return a + b", "assert add(2, 2) == 4", timeout=5.0).passed
 
-Every program runs in a fresh process forked from a warm server (`sandbox_server`). The verdict never comes from that
+Every program runs in a fresh process forked from a warm server (`sandboxing.server`). The verdict never comes from that
 process: the output of a program is compared here, and asserts run in another process that asks the code under test over
-a channel of plain data (`sandbox_judge`, `sandbox_channel`).
+a channel of plain data (`sandboxing.judge`, `sandboxing.channel`).
 
 Layers, each used where the kernel offers it, named once in the log and demanded by `Fence.strict`:
 
@@ -21,7 +21,7 @@ Not covered: bugs of the kernel and side channels of the processor; load on shar
 the standard library, the system's libraries and, without namespaces, the existence and metadata of other files; without
 namespaces disk use is checked 20 times a second, not bounded exactly. Tests are trusted: they run confined, but weak
 tests, tests whose expected values can be guessed, and names that tests use without importing them are what the code
-makes of them. An object of the code's own class answers for its own operators (see `sandbox_stubs`).
+makes of them. An object of the code's own class answers for its own operators (see `sandboxing.stubs`).
 Not supported in asserts: a class of the tests that derives from one under test, tests that replace names inside the
 code under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
 library objects that are no plain data (a `Path`, an `array`) between both sides, third-party packages.
@@ -40,7 +40,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rewards.sandbox_pool import Fence, Pool, Report, SandboxError, ServerBroken, Worker, close_pools, pool_for
+from rewards.sandboxing.pool import Fence, Pool, Report, SandboxError, ServerBroken, Worker, close_pools, pool_for
 
 __all__ = ["Fence", "SandboxError", "TestResult", "Verdict", "close_pools", "run_tests"]
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from grpo_lightning.types import Record
 from rewards.sandbox import Fence, Verdict, run_tests
-from rewards.sandbox_pool import pool_for
+from rewards.sandboxing.pool import pool_for
 
 Tests = str | list[dict[str, str]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.tiny import tiny_folder
 
 from grpo_lightning.cli import main
+from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -35,8 +35,18 @@ def test_a_config_trains_a_step(config: Path, tmp_path: Path, monkeypatch: pytes
         tiny_folder(tmp_path / "tiny")
         rows = [GSM8K | {"question": f"{i}+{i}?"} for i in range(32)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        local = {"class_path": "grpo_lightning.sources.Dataset", "init_args": {"path": "rows.jsonl", "name": None, "test": None}}
-        args += ["--model.policy.pretrained", "tiny", "--data.source", json.dumps(local), "--model.sampling.max_tokens", "8"]
+        local = {
+            "class_path": "grpo_lightning.sources.Dataset",
+            "init_args": {"path": "rows.jsonl", "name": None, "test": None},
+        }
+        args += [
+            "--model.policy.pretrained",
+            "tiny",
+            "--data.source",
+            json.dumps(local),
+            "--model.sampling.max_tokens",
+            "8",
+        ]
     main(["fit", "--config", str(config), *args])
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "checkpoints" / "last.ckpt").is_file()

@@ -75,7 +75,8 @@ def test_the_reward_in_ten_lines_works(tmp_path: Path) -> None:
     scope: dict[str, type] = {}
     exec(block, scope)
     records = [
-        Record(prompt="", completion="", token_ids=(0,) * n, answer=None, row={}, stop_reason="eos") for n in (0, 10, 99)
+        Record(prompt="", completion="", token_ids=(0,) * n, answer=None, row={}, stop_reason="eos")
+        for n in (0, 10, 99)
     ]
     assert scope["Brevity"](limit=40)(records) == [1.0, 0.75, 0.0]
 

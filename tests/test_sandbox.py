@@ -63,7 +63,7 @@ def _servers() -> list[int]:
         parent = waiting.pop()
         children = [each for each, its_parent in parents.items() if its_parent == parent]
         waiting += children
-        found += [each for each in children if b"sandbox_server" in _command(each)]
+        found += [each for each in children if b"sandboxing/server.py" in _command(each)]
     return found
 
 

@@ -1,7 +1,7 @@
 """The data-only channel between the tests and the code under test.
 
 Two processes call each other over it. What crosses are JSON frames that spell plain data, names of a few pure functions
-of the standard library, and numbers that stand for objects which stay where they were made (`sandbox_stubs`). Nothing
+of the standard library, and numbers that stand for objects which stay where they were made (`stubs`). Nothing
 is unpickled and nothing that arrives is executed. Both ends run the same code; the end with the tests is *guarded*: it
 takes the other for hostile, serves only what the tests handed out, and any surprise ends the conversation for good.
 
@@ -15,8 +15,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 
-from rewards.sandbox_codec import Codec
-from rewards.sandbox_stubs import OPERATIONS, may_serve
+from rewards.sandboxing.codec import Codec
+from rewards.sandboxing.stubs import OPERATIONS, may_serve
 
 MAX_FRAME = 16 << 20
 """Bytes of one message; a longer one ends the conversation."""

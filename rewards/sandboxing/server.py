@@ -1,6 +1,6 @@
 """The fork server: a small warm interpreter that confines one fork of itself for each program.
 
-Started as `python -I -S -X utf8 -B sandbox_server.py CONFIG` with an empty environment and a socket as descriptor 0.
+Started as `python -I -S -X utf8 -B server.py CONFIG` with an empty environment and a socket as descriptor 0.
 It answers one request after another, each with the descriptors of one run: fork, confine, wait until the end, the
 deadline or a word from the client, kill, reap, report. It never reads code or tests: a fork inherits its memory.
 """
@@ -15,13 +15,13 @@ import stat
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from rewards import sandbox_kernel as kernel
-from rewards.sandbox_candidate import prepare_interpreter, run_module, run_program
-from rewards.sandbox_directory import is_over, remove_tree
-from rewards.sandbox_judge import run_judge
-from rewards.sandbox_probes import run_probes
-from rewards.sandbox_seccomp import Filter, is_supported
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+from rewards.sandboxing import kernel
+from rewards.sandboxing.candidate import prepare_interpreter, run_module, run_program
+from rewards.sandboxing.directory import is_over, remove_tree
+from rewards.sandboxing.judge import run_judge
+from rewards.sandboxing.probes import run_probes
+from rewards.sandboxing.seccomp import Filter, is_supported
 
 sys.path.pop(0)
 

@@ -1,4 +1,4 @@
-"""Runs the tests in a process of their own; the code under test answers from another one through `sandbox_channel`.
+"""Runs the tests in a process of their own; the code under test answers from another one through `channel`.
 
 Each top-level statement with an assert in it, each call of a function that the tests define, each `test*` function and
 each method of a `unittest.TestCase` is one test. Results go line by line to a descriptor that the code under test never
@@ -23,9 +23,9 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 
-from rewards.sandbox_candidate import new_module
-from rewards.sandbox_channel import ChannelBroken, Peer
-from rewards.sandbox_stubs import RemoteMeta, RemoteObject
+from rewards.sandboxing.candidate import new_module
+from rewards.sandboxing.channel import ChannelBroken, Peer
+from rewards.sandboxing.stubs import RemoteMeta, RemoteObject
 
 ORDERS = 3
 """Descriptor of the socket on which the client hands over the descriptors of one run after another."""

@@ -1,6 +1,6 @@
 """What runs inside a confined process: a program with standard input and output, or a module that answers questions.
 
-Runs after `sandbox_server` has confined the process; nothing here is trusted by anyone.
+Runs after `server` has confined the process; nothing here is trusted by anyone.
 """
 
 import _sitebuiltins
@@ -11,7 +11,7 @@ import sys
 import traceback
 import types
 
-from rewards.sandbox_channel import Peer
+from rewards.sandboxing.channel import Peer
 
 SOURCE, CHANNEL = 3, 4
 """Descriptors that the server hands to the child."""

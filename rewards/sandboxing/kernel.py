@@ -1,6 +1,6 @@
 """What Linux gives an ordinary process to confine another: namespaces, Landlock, limits, identities, by ctypes.
 
-Not a policy: `sandbox_server` decides which of these layers are used and in which order.
+Not a policy: `server` decides which of these layers are used and in which order.
 """
 
 import contextlib

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rewards.sandbox_directory import remove_tree
+from rewards.sandboxing.directory import remove_tree
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandbox_server.py")
+_SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
 _START_SECONDS = 30.0
 _EMPTY_ENVIRONMENT: dict[str, str] = {}
 _JUDGE_SECONDS = 86_400.0

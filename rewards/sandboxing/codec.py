@@ -16,9 +16,9 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 
-from rewards.sandbox_library import is_error, is_library, is_pure, resolve
-from rewards.sandbox_shared import MUTABLE_TYPES, Data, SharedData, flatten
-from rewards.sandbox_stubs import (
+from rewards.sandboxing.library import is_error, is_library, is_pure, resolve
+from rewards.sandboxing.shared import MUTABLE_TYPES, Data, SharedData, flatten
+from rewards.sandboxing.stubs import (
     HOLD_BASE_DATA,
     SPECIAL_METHODS,
     Ask,
