@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loops.progress import _StartedTracker
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities import rank_zero_info
 
 
@@ -37,7 +37,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
         """
         self._boundary = trainer.global_step
         progress = trainer.fit_loop.epoch_progress
-        for counts in cast(tuple[_StartedTracker, ...], (progress.total, progress.current)):
+        for counts in cast(tuple[_ProcessedTracker, ...], (progress.total, progress.current)):
             if counts.ready == counts.processed:
                 counts.ready += 1
                 counts.started += 1

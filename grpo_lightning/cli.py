@@ -54,8 +54,8 @@ class GRPOCommandLine(LightningCLI):
             "--threads",
             type=int | None,
             default=None,
-            help="Threads of arithmetic on the CPU; null: one per core. For a tiny model 1 is as fast, and does not wait "
-            "for other programs on the machine.",
+            help="Threads of arithmetic on the CPU; null: one per core. A tiny model is as fast with 1, and then "
+            "does not wait for other programs on the machine.",
         )
         parser.add_lightning_class_args(BoundaryCheckpoint, "checkpoint")
         parser.set_defaults(

@@ -1,5 +1,4 @@
-"""Every file in configs/ trains a step: with its own policy where that is embedded, with tiny stand-ins of the same schema
-where it would be downloaded."""
+"""Every file in configs/ trains a step, with tiny stand-ins of the same schema for what would be downloaded."""
 
 import json
 import sys
@@ -35,18 +34,9 @@ def test_a_config_trains_a_step(config: Path, tmp_path: Path, monkeypatch: pytes
         tiny_folder(tmp_path / "tiny")
         rows = [GSM8K | {"question": f"{i}+{i}?"} for i in range(32)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        local = {
-            "class_path": "grpo_lightning.sources.Dataset",
-            "init_args": {"path": "rows.jsonl", "name": None, "test": None},
-        }
-        args += [
-            "--model.policy.pretrained",
-            "tiny",
-            "--data.source",
-            json.dumps(local),
-            "--model.sampling.max_tokens",
-            "8",
-        ]
+        source = {"path": "rows.jsonl", "name": None, "test": None}
+        local = json.dumps({"class_path": "grpo_lightning.sources.Dataset", "init_args": source})
+        args += ["--model.policy.pretrained", "tiny", "--data.source", local, "--model.sampling.max_tokens", "8"]
     main(["fit", "--config", str(config), *args])
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "checkpoints" / "last.ckpt").is_file()

@@ -44,10 +44,11 @@ def test_every_grpo_lightning_command_runs(tmp_path: Path, monkeypatch: pytest.M
             args = [*args, "--print_config"]
         elif not {"--help", "--print_config"} & set(args):
             args = [*args, *SMALLER[args[0]]]
-        try:
+        if {"--help", "--print_config"} & set(args):
+            with pytest.raises(SystemExit, match="0"):
+                main(args)
+        else:
             main(args)
-        except SystemExit as stop:
-            assert stop.code in (0, None), (line, stop.code)
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     assert (tmp_path / "runs" / "quickstart" / "predictions.jsonl").is_file()
     assert {path.name for path in (tmp_path / "runs" / "quickstart").iterdir()} >= {
@@ -74,10 +75,8 @@ def test_the_reward_in_ten_lines_works(tmp_path: Path) -> None:
     (block,) = (block for kind, block in BLOCKS if kind == "python" and "class Brevity" in block)
     scope: dict[str, type] = {}
     exec(block, scope)
-    records = [
-        Record(prompt="", completion="", token_ids=(0,) * n, answer=None, row={}, stop_reason="eos")
-        for n in (0, 10, 99)
-    ]
+    some = {"prompt": "", "completion": "", "answer": None, "row": {}, "stop_reason": "eos"}
+    records = [Record(token_ids=(0,) * n, **some) for n in (0, 10, 99)]
     assert scope["Brevity"](limit=40)(records) == [1.0, 0.75, 0.0]
 
 
