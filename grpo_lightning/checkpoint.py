@@ -19,8 +19,8 @@ class BoundaryCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that knows that one training step makes several optimizer steps.
 
     Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, after the rollout at
-    which the run is asked to stop, before one that failed, and every `train_time_interval`. Lightning's own, with manual
-    optimisation, misses most of the first and all of the others.
+    which the run is asked to stop, before one that failed, and every `train_time_interval`. Lightning's own, with
+    manual optimisation, misses most of the first and all of the others.
     """
 
     _crossed = 0
