@@ -206,6 +206,7 @@ class GRPOModule(LightningModule):
         self.tally.add("update/loss", total * self.trainer.world_size)
         optimizer.step()
         scheduler.step()
+        torch.clear_autocast_cache()  # it would hand the next minibatch the weights of before this step
 
     # ------------------------------------------------------------------------------------------------ Lightning's hooks
 
