@@ -26,6 +26,9 @@ from grpo_lightning.scoring import RewardError
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
+FOLDER_OF_RANK_0 = "GRPO_LIGHTNING_RUN_FOLDER"
+"""Environment variable by which the processes that rank 0 starts learn its folder, instead of choosing the next one."""
+
 
 class GRPOTrainer(Trainer):
     """Lightning's Trainer with one more command."""
@@ -90,12 +93,20 @@ class GRPOCommandLine(LightningCLI):
             if config.threads < 1:
                 raise ValueError(f"threads: {config.threads} is refused; it must be at least 1")
             torch.set_num_threads(config.threads)
-        folder = run_folder(Path(config.runs), config.run, fresh=self.subcommand == "fit" and config.ckpt_path is None)
+        fresh = self.subcommand == "fit" and config.ckpt_path is None
+        if config.trainer.default_root_dir is not None and not fresh:
+            folder = Path(config.trainer.default_root_dir)  # the config that a run has saved knows its folder
+        else:
+            folder = run_folder(Path(config.runs), config.run, fresh=fresh)
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            folder = Path(os.environ.get(FOLDER_OF_RANK_0, folder))
+        os.environ[FOLDER_OF_RANK_0] = str(folder)
         if config.get("ckpt_path") == "last":
             config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
         elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
             raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
         config.trainer.default_root_dir = str(folder)
+        self.save_config_kwargs["given"] = config.clone()
         if config.trainer.enable_progress_bar is not False and not any(
             "ProgressBar" in callback.class_path for callback in config.trainer.callbacks or []
         ):
@@ -120,11 +131,18 @@ class GRPOCommandLine(LightningCLI):
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Keeps the resolved config of a fit beside its run, for every command: without what only fit takes."""
+    """Keeps the resolved config of a fit beside its run, for every command.
+
+    `given` is that config without what the command line derives from it; what only fit takes is left out, too.
+    """
+
+    def __init__(
+        self, parser: LightningArgumentParser, config: Namespace, given: Namespace, overwrite: bool = False
+    ) -> None:
+        super().__init__(parser, given, overwrite=overwrite)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.config = self.config.clone()
             for key in ("ckpt_path", "weights_only"):
                 self.config.pop(key, None)
             super().setup(trainer, pl_module, stage)

@@ -166,6 +166,19 @@ def test_each_fit_gets_a_folder_and_resume_goes_on_in_the_latest(project: Path) 
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_saved_config_belongs_to_its_run(project: Path, capsys) -> None:
+    """Also when a later run of the same name exists; fitting it anew gets a folder of its own."""
+    fit("--trainer.max_steps", "1")
+    fit("--trainer.max_steps", "2")
+    main(["predict", "--config", "runs/tiny/config.yaml", "--ckpt_path", "last"])
+    assert Path("runs/tiny/predictions.jsonl").exists()
+    assert not Path("runs/tiny-2/predictions.jsonl").exists()
+    before = Path("runs/tiny/checkpoints/last.ckpt").read_bytes()
+    main(["fit", "--config", "runs/tiny/config.yaml"])
+    assert Path("runs/tiny-3/checkpoints/last.ckpt").exists()
+    assert Path("runs/tiny/checkpoints/last.ckpt").read_bytes() == before
+
+
 def test_resume_before_the_first_checkpoint_starts_anew(project: Path) -> None:
     fit("--ckpt_path", "last", "--trainer.max_steps", "1")
     assert Path("runs/tiny/checkpoints/last.ckpt").is_file()
