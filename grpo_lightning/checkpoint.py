@@ -19,8 +19,8 @@ class BoundaryCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that knows that one training step makes several optimizer steps.
 
     Saves after the rollout in which the optimizer steps cross a multiple of `every_n_train_steps`, after the rollout at
-    which the run is asked to stop, before one that failed, and every `train_time_interval`. Lightning's own, with
-    manual optimisation, misses most of the first and all of the others.
+    which the run ends or is asked to stop, before one that failed, and every `train_time_interval`. Lightning's own,
+    with manual optimisation, misses most of the first and all of the others.
     """
 
     _crossed = 0
@@ -47,7 +47,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
     ) -> None:
         self._boundary = trainer.global_step
         crossed = self._multiple(trainer)
-        due = crossed > self._crossed or trainer.should_stop
+        due = crossed > self._crossed or trainer.should_stop or _ends_with_this_batch(trainer)
         self._crossed = crossed
         if self._train_time_interval is not None:
             elapsed = time.monotonic() - (self._last_time_checked or 0.0)
@@ -75,6 +75,14 @@ class BoundaryCheckpoint(ModelCheckpoint):
         return trainer.global_step // self._every_n_train_steps if self._every_n_train_steps > 0 else 0
 
 
+def _ends_with_this_batch(trainer: Trainer) -> bool:
+    """Whether max_steps or max_epochs ends the training here."""
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return True
+    bounded = trainer.max_epochs is not None and trainer.max_epochs != -1
+    return bounded and trainer.is_last_batch and trainer.current_epoch + 1 >= cast(int, trainer.max_epochs)
+
+
 class Interruption(Callback):
     """Ctrl-C and SIGTERM end the run after the rollout at hand, with a `BoundaryCheckpoint`; once more, at once.
 
@@ -94,6 +102,13 @@ class Interruption(Callback):
     ) -> None:
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.should_stop = True  # Checkpoint callbacks come after all others, and see it.
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Between rollouts already: nothing to finish, and `BoundaryCheckpoint` saves on the way out."""
+        if self.received is not None and trainer.world_size == 1:
+            raise KeyboardInterrupt
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for number, handler in self._before.items():

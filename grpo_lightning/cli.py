@@ -70,7 +70,6 @@ class GRPOCommandLine(LightningCLI):
                 "checkpoint.enable_version_counter": False,
                 "trainer.num_sanity_val_steps": 0,
                 "trainer.log_every_n_steps": 1,
-                "trainer.max_epochs": 1,
             }
         )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_seed)
@@ -87,12 +86,23 @@ class GRPOCommandLine(LightningCLI):
         return LightningCLI.subcommands() | {"export": {"model", "datamodule"}}
 
     def before_instantiate_classes(self) -> None:
-        """Decides the run's folder, and points the checkpoint, logger and trainer at it."""
+        """Settles what settings left open: the run's folder, where checkpoints and logs go in it, and when to end."""
         config = self.config[self.subcommand]
         if config.threads is not None:
             if config.threads < 1:
                 raise ValueError(f"threads: {config.threads} is refused; it must be at least 1")
             torch.set_num_threads(config.threads)
+        folder = self.choose_folder(config)
+        if config.trainer.max_epochs is None and config.trainer.max_time is None:
+            config.trainer.max_epochs = 1 if config.trainer.max_steps == -1 else -1
+        config.trainer.default_root_dir = str(folder)
+        self.save_config_kwargs["given"] = config.clone()
+        if self.subcommand == "predict":
+            config.return_predictions = False  # WritePredictions has them on disk
+        point_into(folder, config)
+
+    def choose_folder(self, config: Namespace) -> Path:
+        """The run's folder, with `ckpt_path` found in it; all processes of a run get the same one."""
         fresh = self.subcommand == "fit" and config.ckpt_path is None
         if config.trainer.default_root_dir is not None and not fresh:
             folder = Path(config.trainer.default_root_dir)  # the config that a run has saved knows its folder
@@ -105,20 +115,7 @@ class GRPOCommandLine(LightningCLI):
             config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
         elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
             raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
-        config.trainer.default_root_dir = str(folder)
-        self.save_config_kwargs["given"] = config.clone()
-        if config.trainer.enable_progress_bar is not False and not any(
-            "ProgressBar" in callback.class_path for callback in config.trainer.callbacks or []
-        ):
-            bar = Namespace(class_path="lightning.pytorch.callbacks.TQDMProgressBar")  # one line, in a log too
-            config.trainer.callbacks = [*(config.trainer.callbacks or []), bar]
-        if self.subcommand == "predict":
-            config.return_predictions = False  # WritePredictions has them on disk
-        if config.checkpoint.dirpath is None:
-            config.checkpoint.dirpath = str(folder / "checkpoints")
-        if config.trainer.logger in (None, True):
-            log = {"save_dir": str(folder), "name": "", "version": "", "default_hp_metric": False}
-            config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**log))
+        return folder
 
     def after_fit(self) -> None:
         """Says what was learnt and where everything is."""
@@ -146,6 +143,21 @@ class SaveRunConfig(SaveConfigCallback):
             for key in ("ckpt_path", "weights_only"):
                 self.config.pop(key, None)
             super().setup(trainer, pl_module, stage)
+
+
+def point_into(folder: Path, config: Namespace) -> None:
+    """Checkpoints, TensorBoard and a progress bar of one line, where the settings do not say otherwise."""
+    if config.checkpoint.dirpath is None:
+        config.checkpoint.dirpath = str(folder / "checkpoints")
+    if config.trainer.logger in (None, True):
+        log = {"save_dir": str(folder), "name": "", "version": "", "default_hp_metric": False}
+        config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**log))
+    callbacks = config.trainer.callbacks or []
+    if config.trainer.enable_progress_bar is not False and not any(
+        "ProgressBar" in each.class_path for each in callbacks
+    ):
+        bar = Namespace(class_path="lightning.pytorch.callbacks.TQDMProgressBar")
+        config.trainer.callbacks = [*callbacks, bar]
 
 
 def run_folder(runs: Path, name: str, *, fresh: bool) -> Path:
@@ -196,8 +208,9 @@ def main(args: ArgsType = None) -> None:
     except (ArgumentError, ValueError, MisconfigurationException, RewardError) as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
-    if interruption.received is not None:
-        sys.exit(128 + interruption.received)
+    finally:
+        if interruption.received is not None:
+            sys.exit(128 + interruption.received)
 
 
 NOISE = re.compile(

@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from grpo_lightning.batching import MicroBatch
+from grpo_lightning.batching import MicroBatch, Sample, micro_batches
 from grpo_lightning.policy import project
+
+PACKING_TOLERANCE = 0.05
+"""Difference in log-prob that rounding in bfloat16 explains; sequences that see each other differ by more."""
 
 CHUNK_LOGITS = 2**26
 """Logits held at once: 256 MiB in float32."""
@@ -49,6 +52,30 @@ def completion_logprobs(policy: PreTrainedModel, batch: MicroBatch, *, temperatu
         logprobs.append(logprob)
         entropies.append(entropy)
     return TokenLogprobs(logprobs=torch.cat(logprobs), entropy=torch.cat(entropies))
+
+
+@torch.no_grad()
+def check_packing(policy: PreTrainedModel) -> None:
+    """Refuses a model in which sequences packed into one row see each other; transformers does not say so itself."""
+    vocabulary = policy.config.get_text_config(decoder=True).vocab_size
+    samples = [
+        Sample(
+            prompt_ids=((7 * i + 1) % vocabulary,),
+            completion_ids=tuple((11 * i + 3 * t) % vocabulary for t in range(4)),
+            sampler_logprobs=torch.zeros(4),
+            advantage=0.0,
+        )
+        for i in range(3)
+    ]
+    (packed,) = micro_batches(samples, max_tokens=100, layout="packed")
+    (padded,) = micro_batches(samples, max_tokens=100, layout="padded")
+    one, other = (completion_logprobs(policy, batch, temperature=1.0).logprobs for batch in (packed, padded))
+    difference = float((one - other).abs().max())
+    if not difference <= PACKING_TOLERANCE:
+        raise ValueError(
+            f"update.layout: 'packed' mixes sequences in a {type(policy).__name__} (their log-probs move by "
+            f"{difference:.2g}); use 'padded'"
+        )
 
 
 def _head(

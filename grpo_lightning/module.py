@@ -18,7 +18,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.advantages import AdvantageConfig, group_advantages
@@ -26,7 +26,7 @@ from grpo_lightning.batching import Layout, Sample, micro_batches, samples_of
 from grpo_lightning.combine import weighted_sum
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
 from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
-from grpo_lightning.logprobs import completion_logprobs
+from grpo_lightning.logprobs import check_packing, completion_logprobs
 from grpo_lightning.losses import Totals
 from grpo_lightning.metrics import Tally, tally_rollout, tally_scores, tally_update
 from grpo_lightning.objective import ObjectiveConfig, objective_loss
@@ -71,6 +71,10 @@ class Trained:
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
+
+
+PRECISIONS = ("32-true", "bf16-mixed")
+"""What the log-probs are proved with; a `-true` precision would change the type of everything else, too."""
 
 
 class GRPOModule(LightningModule):
@@ -212,6 +216,11 @@ class GRPOModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses what cannot work with this data, before any model is loaded."""
+        if self.trainer.precision not in PRECISIONS:
+            raise ValueError(
+                f"trainer.precision: {self.trainer.precision!r} is refused; use one of {', '.join(PRECISIONS)}, or set "
+                "model.policy.dtype for weights of another type"
+            )
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, PromptDataModule):
             return
@@ -234,6 +243,8 @@ class GRPOModule(LightningModule):
             config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code
         )
         policy = load_policy(config, seed=self.seed)
+        if self.update.layout == "packed":
+            check_packing(policy)
         reference = frozen_copy(policy) if self.objective.beta > 0 else None
         if reference is not None:
             nn.Module.to(reference, self.trainer.strategy.root_device)
@@ -247,6 +258,16 @@ class GRPOModule(LightningModule):
         factor = lr_factor(self.optimizer_config, self.total_steps())
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
+    def on_train_start(self) -> None:
+        """The settings win over a checkpoint's: a resumed optimizer would keep those it was saved with."""
+        config, scheduler = self.optimizer_config, cast(LambdaLR, self.lr_schedulers())
+        optimizer = scheduler.optimizer
+        scheduler.base_lrs = [config.lr] * len(optimizer.param_groups)
+        for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+            group["lr"] = config.lr * factor(scheduler.last_epoch)
+            group["betas"], group["eps"] = config.betas, config.eps
+            group["weight_decay"] = config.weight_decay if group["params"][0].ndim >= 2 else 0.0
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips, after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer_config.max_grad_norm)
@@ -256,6 +277,7 @@ class GRPOModule(LightningModule):
                 "unharmed; go on from the last checkpoint with a smaller optimizer.lr"
             )
         self.tally.add("update/grad_norm", norm)
+        self.tally.add("update/lr", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         self.evaluate_on(self.tally_held_out, prompts)
@@ -329,10 +351,11 @@ class GRPOModule(LightningModule):
     def total_steps(self) -> int | None:
         """Optimizer steps of the whole run, None if it has no end."""
         ends: list[float] = [self.trainer.max_steps] if self.trainer.max_steps != -1 else []
-        if self.trainer.max_epochs not in (None, -1):
-            rollouts = self.trainer.estimated_stepping_batches if not ends else float("inf")
+        if self.trainer.max_epochs is not None and self.trainer.max_epochs != -1:
+            self.trainer.fit_loop.setup_data()
+            rollouts = self.trainer.num_training_batches * self.trainer.max_epochs
             ends.append(rollouts * self.update.num_iterations * self.update.minibatches)
-        return int(min(ends)) if ends and min(ends) != float("inf") else None
+        return int(min(ends)) if ends else None
 
     def all_sum(self, values: Tensor) -> Tensor:
         """Summed over ranks."""
@@ -371,11 +394,12 @@ class GRPOModule(LightningModule):
         generated, scored, updated = np.diff(clock).tolist()
         tokens = rollout.tokens * self.trainer.world_size
         self.tally.add("time/rollout", generated)
+        self.tally.add("time/rollout/prefill", rollout.prefill_seconds)
+        self.tally.add("time/rollout/decode", rollout.decode_seconds)
         self.tally.add("time/reward", scored)
         self.tally.add("time/update", updated)
         self.tally.add("speed/tokens_per_second", tokens, clock[-1] - clock[0])
         self.tally.add("speed/rollout_tokens_per_second", tokens, generated)
-        self.tally.add("update/lr", cast(LightningOptimizer, self.optimizers()).param_groups[0]["lr"])
         values = self.tally.read(all_sum=self.all_sum, all_max=self.all_max)
         self.tally = Tally()
         self.log("step", float(self.trainer.global_step))

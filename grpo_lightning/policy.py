@@ -100,6 +100,7 @@ def load_policy(config: PolicyConfig, *, seed: int) -> PreTrainedModel:
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded("model", config.pretrained, error)) from error
     disable_dropout(policy)
+    check_dropout(policy, config.pretrained)
     check_head(policy, config.pretrained)
     if config.gradient_checkpointing:
         policy.activation_checkpointing_enable({"use_reentrant": False})
@@ -125,6 +126,19 @@ def disable_dropout(policy: PreTrainedModel) -> None:
         for name, value in vars(module).items():
             if isinstance(value, float) and ("drop" in name or "jitter" in name):
                 setattr(module, name, 0.0)
+
+
+@torch.no_grad()
+def check_dropout(policy: PreTrainedModel, name: str) -> None:
+    """Refuses a model that still drops something in training mode: its log-probs would depend on a coin."""
+    ids = torch.arange(8).remainder(policy.config.get_text_config(decoder=True).vocab_size)[None]
+    with seeded("dropout", name):
+        once, twice = (policy.train().base_model(input_ids=ids, use_cache=False)[0] for _ in range(2))
+    if not torch.equal(once, twice):
+        raise ValueError(
+            f"policy.pretrained: {name!r} has a dropout that cannot be turned off here; set the dropout rates in its "
+            "config.json to 0"
+        )
 
 
 def project(policy: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:

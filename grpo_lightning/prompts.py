@@ -135,6 +135,9 @@ class PromptDataModule(LightningDataModule):
         rendered = [self._render(example, tokenizer) for example in examples]
         # A chat template writes the special tokens itself.
         ids = tokenizer(rendered, add_special_tokens=not self.chat_template)["input_ids"] if rendered else []
+        for example, token_ids in zip(examples, ids, strict=True):
+            if not token_ids:
+                raise ValueError(f"{example.where}: its prompt has no tokens; every row needs a prompt")
         fits = [len(token_ids) <= self.max_prompt_tokens for token_ids in ids]
         kept = list(compress(zip(examples, ids, strict=True), fits))
         self.dropped[split] = len(examples) - len(kept)

@@ -3,6 +3,7 @@
 Not yet tokenized: `prompts.py` does that. Every error names the split, the row and the source.
 """
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import get_args
@@ -45,6 +46,11 @@ class Example:
     answer: str | None
     rewards: frozenset[str] | None
 
+    @property
+    def key(self) -> str:
+        """What two rows of one prompt have in common: the text, or the whole conversation if there is more to it."""
+        return self.text if len(self.messages) == 1 else json.dumps(self.messages, sort_keys=True)
+
 
 def read_examples(source: Source, columns: Columns) -> dict[Split, list[Example]]:
     """Every row of the source, by the source's own splits."""
@@ -61,14 +67,14 @@ def share_out(read: dict[Split, list[Example]]) -> tuple[dict[Split, list[Exampl
     splits: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         for example in read[split]:
-            home = heldout(example.text)
+            home = heldout(example.key)
             splits[home if split == "train" and home in carved else split].append(example)
     taken: set[str] = set()
     shared: Counter[Split] = Counter()
     for split in reversed(SPLITS):
-        kept = [example for example in splits[split] if example.text not in taken]
+        kept = [example for example in splits[split] if example.key not in taken]
         shared[split] = len(splits[split]) - len(kept)
-        taken.update(example.text for example in kept)
+        taken.update(example.key for example in kept)
         splits[split] = kept
     for split, count in shared.items():
         if count:

@@ -45,11 +45,6 @@ class SamplingConfig:
             if not holds:
                 raise ValueError(f"sampling.{name}: {getattr(self, name)} is refused; it must be {right}")
 
-    @property
-    def truncates(self) -> bool:
-        """Whether tokens are drawn from another distribution than softmax(logits / temperature)."""
-        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.repetition_penalty != 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:

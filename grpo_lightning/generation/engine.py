@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
 from grpo_lightning.generation.cache import preallocated_cache
 from grpo_lightning.generation.contract import Rollout, SamplingConfig
@@ -32,6 +33,12 @@ class BuiltinGenerator:
         self.policy = policy
         self.tokenizer = tokenizer
         self.end_ids = frozenset(end_token_ids(policy, tokenizer))
+        for layer in DynamicCache(config=policy.config).layers:
+            if not isinstance(layer, DynamicLayer):
+                raise ValueError(
+                    f"policy.pretrained: {type(policy).__name__} keeps a {type(layer).__name__}, which the built-in "
+                    "engine cannot share within a group; use a model with attention only"
+                )
 
     @torch.inference_mode()
     def generate(
@@ -66,6 +73,12 @@ def end_token_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     return {end for end in [*ends, tokenizer.eos_token_id] if end is not None}
 
 
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase, sampling: SamplingConfig) -> set[int]:
+    """The configured stop tokens, and those stop strings that are one special token, which decoding would not show."""
+    special = {token: i for token, i in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)}
+    return set(sampling.stop_token_ids) | {special[stop] for stop in sampling.stop if stop in special}
+
+
 class _Decoding:
     """One batch from prefill to the last token: B = prompts x group_size rows, of which the live ones are computed."""
 
@@ -81,7 +94,8 @@ class _Decoding:
         self.engine, self.sampling, self.group_size = engine, sampling, group_size
         self.policy, self.device = engine.policy, engine.policy.device
         self.prompt_ids = [prompt.token_ids + forced for prompt in prompts]
-        self.ends = torch.tensor(sorted(engine.end_ids | set(sampling.stop_token_ids)), device=self.device)
+        self.stop_ids = stop_token_ids(engine.tokenizer, sampling)
+        self.ends = torch.tensor(sorted(engine.end_ids | self.stop_ids), device=self.device)
         batch = len(prompts) * group_size
         keys = [(prompt.uid, sample) for prompt in prompts for sample in range(group_size)]
         self.uniform = uniforms(seed, keys, sampling.max_tokens).to(self.device)
@@ -208,6 +222,6 @@ class _Decoding:
     def _stop_reason(self, token_ids: tuple[int, ...], text: str) -> StopReason:
         if token_ids[-1] in self.engine.end_ids:
             return "eos"
-        if token_ids[-1] in self.sampling.stop_token_ids or any(stop in text for stop in self.sampling.stop):
+        if token_ids[-1] in self.stop_ids or any(stop in text for stop in self.sampling.stop):
             return "stop"
         return "length"

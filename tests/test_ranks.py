@@ -1,0 +1,27 @@
+"""Two processes with half of the prompts each train as one with all of them: gradients, denominators and metrics."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.tiny import tiny_folder
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("reduction", ["token", "sequence", "constant"])
+def test_two_ranks_are_one(tmp_path: Path, reduction: str) -> None:
+    tiny_folder(tmp_path / "tiny")
+    for devices in ("1", "2"):
+        command = [sys.executable, "-m", "tests.train_tiny", str(tmp_path), devices, reduction]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert (tmp_path / f"weights{devices}.pt").exists(), done.stdout + done.stderr
+    one, two = (json.loads((tmp_path / f"metrics{n}.json").read_text()) for n in (1, 2))
+    assert two == pytest.approx(one, rel=1e-4)
+    before, after = (torch.load(tmp_path / f"weights{n}.pt", weights_only=True) for n in (1, 2))
+    for name, value in before.items():
+        # Adam's first steps are lr x the gradient's sign: a wrong gradient moves a weight by 1e-3 or more.
+        assert float((value - after[name]).abs().max()) < 1e-4, name
