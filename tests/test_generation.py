@@ -232,3 +232,18 @@ def test_generation_restores_the_mode_of_the_policy() -> None:
 def test_contradictions_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"sampling\.{field}: .* is refused; it must be"):
         SamplingConfig(**{field: value})
+
+
+def test_a_stop_string_that_is_a_special_token_ends_a_completion() -> None:
+    """Decoding leaves special tokens out, so that the text would never show it."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["h"]})
+    engine = BuiltinGenerator(tiny_policy(), tokenizer)
+    settings = replace(SAMPLING, stop=("h",))
+    rollout = engine.generate(PROMPTS, group_size=16, sampling=settings, seed=5)
+    completions = [completion for group in rollout.groups for completion in group.completions]
+    h = VOCABULARY.index("h")
+    assert any(completion.token_ids[-1] == h for completion in completions), "the case is too easy"
+    for completion in completions:
+        assert h not in completion.token_ids[:-1]
+        assert (completion.stop_reason == "stop") == (completion.token_ids[-1] == h)

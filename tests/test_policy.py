@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, Gemma2Config, GraniteConfig
 
 from grpo_lightning import logprobs as logprobs_module
 from grpo_lightning.batching import Sample, micro_batches
-from grpo_lightning.logprobs import completion_logprobs
+from grpo_lightning.generation import BuiltinGenerator
+from grpo_lightning.logprobs import check_packing, completion_logprobs
 from grpo_lightning.policy import (
     PolicyConfig,
     check_head,
@@ -29,6 +30,14 @@ WIDTH = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
+    "initializer_range": 0.3,
+}
+
+FALCON = {
+    "vocab_size": 24,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
     "initializer_range": 0.3,
 }
 
@@ -199,3 +208,29 @@ def test_embedded_policies_load(name: str) -> None:
     assert sum(file.stat().st_size for file in Path(resolve(f"embedded:{name}")).iterdir()) < 3_000_000
     text = "<think>\n5+7+0=12</think><answer>812</answer>"
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False), skip_special_tokens=True) == text
+
+
+def test_a_dropout_that_stays_is_refused(tmp_path: Path) -> None:
+    """Falcon reads its rates from the config at each pass."""
+    config = FalconConfig(**FALCON, hidden_dropout=0.5)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has a dropout that cannot be turned off here"):
+        load_policy(PolicyConfig(pretrained=str(tmp_path)), seed=0)
+
+
+def test_packing_is_refused_where_sequences_would_see_each_other() -> None:
+    for family in ("qwen3", "llama", "gpt2"):
+        check_packing(tiny_policy(family))
+    torch.manual_seed(0)
+    falcon = AutoModelForCausalLM.from_config(FalconConfig(**FALCON))
+    with pytest.raises(
+        ValueError, match=r"update\.layout: 'packed' mixes sequences in a FalconForCausalLM .* use 'padded'"
+    ):
+        check_packing(falcon)
+
+
+def test_a_model_with_a_recurrent_state_is_refused() -> None:
+    policy = tiny_policy()
+    policy.config.layer_types = ["linear_attention", "full_attention"]
+    with pytest.raises(ValueError, match="which the built-in engine cannot share within a group"):
+        BuiltinGenerator(policy, tiny_tokenizer())

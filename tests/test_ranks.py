@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from grpo_lightning.batching import Sample
 from grpo_lightning.module import GRPOModule, UpdateConfig
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig
@@ -258,3 +259,72 @@ def test_rewards_in_use(tmp_path: Path) -> None:
     workers, again, _ = run(tmp_path / "b", max_steps=2, rewards=specs, reward_workers=1)
     assert rows.rows == again.rows
     assert same(weights(inline), weights(workers))
+
+
+@pytest.mark.parametrize("every", [5, 1000])
+def test_the_last_checkpoint_is_the_end_of_the_run(tmp_path: Path, every: int) -> None:
+    """24 steps are no multiple of 5, nor of 1000."""
+    module, _, trainer = run(tmp_path, every_n_train_steps=every)
+    saved = torch.load(tmp_path / "checkpoints" / f"step={STEPS}.ckpt", weights_only=True)
+    assert saved["global_step"] == trainer.global_step == STEPS
+    assert same(weights(module), {k.removeprefix("policy."): v for k, v in saved["state_dict"].items()})
+    longer, _, _ = run(
+        tmp_path, resume=tmp_path / "checkpoints" / f"step={STEPS}.ckpt", max_epochs=3, every_n_train_steps=every
+    )
+    assert longer.trainer.global_step == STEPS * 3 // 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "steps"), [({"max_epochs": 1, "max_steps": 100}, 12), ({"max_epochs": 9, "max_steps": 8}, 8), ({}, STEPS)]
+)
+def test_the_schedule_ends_with_the_run(tmp_path: Path, ends: dict[str, int], steps: int) -> None:
+    optimizer = OptimizerConfig(lr=1e-2, schedule="linear", final_lr=0.25)
+    module, recorder, trainer = run(tmp_path, optimizer=optimizer, **ends)
+    assert trainer.global_step == module.total_steps() == steps
+    lr = [1e-2 * (1 - 0.75 * step / (steps - 1)) for step in range(steps)]
+    means = [sum(lr[i : i + 4]) / 4 for i in range(0, steps, 4)]
+    assert [row["update/lr"] for row in recorder.rows] == pytest.approx(means, rel=1e-5)
+
+
+def test_the_settings_win_over_a_resumed_optimizers(tmp_path: Path) -> None:
+    run(tmp_path, max_epochs=1)
+    checkpoint = tmp_path / "checkpoints" / "step=12.ckpt"
+    other = OptimizerConfig(lr=3e-4, betas=(0.5, 0.6), weight_decay=0.7)
+    _, recorder, trainer = run(tmp_path, resume=checkpoint, optimizer=other)
+    assert [row["update/lr"] for row in recorder.rows] == pytest.approx([3e-4] * 3)
+    decays = {group["weight_decay"] for group in trainer.optimizers[0].param_groups}
+    assert decays == {0.7, 0.0}
+    assert all(group["betas"] == (0.5, 0.6) for group in trainer.optimizers[0].param_groups)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-mixed"])
+def test_other_precisions_are_refused_before_the_model_loads(tmp_path: Path, precision: str) -> None:
+    module = tiny_module(tmp_path)
+    trainer = tiny_trainer(tmp_path)
+    trainer.strategy.precision_plugin.precision = precision
+    with pytest.raises(
+        ValueError, match=rf"trainer\.precision: '{precision}' is refused; use one of 32-true, bf16-mixed"
+    ):
+        trainer.fit(module, datamodule=tiny_data(tmp_path))
+    assert module.policy is None
+
+
+def test_bf16_mixed_is_on_policy_at_first_and_trains(tmp_path: Path) -> None:
+    start = weights(run(tmp_path / "start", max_steps=0)[0])
+    recorder = Recorder()
+    module = tiny_module(tmp_path, update=UpdateConfig(num_iterations=1))
+    tiny_trainer(tmp_path, recorder, precision="bf16-mixed", max_steps=1).fit(module, datamodule=tiny_data(tmp_path))
+    assert recorder.rows[0]["update/ratio_max"] == pytest.approx(1.0, abs=0.1)
+    assert not same(start, weights(module))
+    assert all(value.dtype == torch.float32 for value in weights(module).values())
+
+
+def test_passes_see_the_groups_in_orders_of_their_own(tmp_path: Path) -> None:
+    module, _, _ = run(tmp_path, max_steps=0)
+    nothing = torch.zeros(1)
+    groups = [
+        [Sample(prompt_ids=(i,), completion_ids=(1,), sampler_logprobs=nothing, advantage=0.0)] for i in range(12)
+    ]
+    orders = [[s.prompt_ids[0] for part in module.minibatches(groups, k) for s in part] for k in range(3)]
+    assert all(sorted(order) == list(range(12)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]

@@ -1,6 +1,6 @@
 """A program, not a test: trains the tiny policy in as many processes as told, and leaves weights and metrics behind.
 
-    python -m tests.train_tiny FOLDER DEVICES REDUCTION
+python -m tests.train_tiny FOLDER DEVICES REDUCTION
 """
 
 import json
@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import torch
-from tests.fakes import tiny_data, tiny_module, tiny_trainer
 
 from grpo_lightning.module import UpdateConfig
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig
+from tests.fakes import tiny_data, tiny_module, tiny_trainer
 
 
 def main(folder: Path, devices: int, reduction: str) -> None:
