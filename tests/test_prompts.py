@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from grpo_lightning.prompts import UID_STRIDE, PromptDataModule, batch_indices
-from grpo_lightning.rows import Columns
+from grpo_lightning.rows import Columns, read_examples, share_out
 from grpo_lightning.sources import Dataset, Generated, Row
 from grpo_lightning.tasks import Split, heldout
 from grpo_lightning.types import Prompt
@@ -648,3 +648,15 @@ def test_the_parser_builds_a_data_module_from_a_config(tokenizer: str, tmp_path:
     assert isinstance(data, PromptDataModule)
     assert (data.source, data.columns) == (Dataset(path=str(path)), Columns(answer=None))
     assert "never cut" in parser.format_help()
+
+
+def test_conversations_that_end_alike_are_different_prompts() -> None:
+    """Only the last message is the record's prompt text; what came before decides whether two rows are one."""
+    chats: list[Row] = []
+    for i in range(60):
+        said = [("user", f"x is {i}."), ("assistant", "Yes."), ("user", "Solve.")]
+        chats.append({"prompt": [{"role": role, "content": content} for role, content in said]})
+    source = Listed(train=chats[:40], validation=chats[40:50], test=[*chats[50:], chats[0]])
+    with pytest.warns(UserWarning, match="1 train prompts left out"):
+        splits, _ = share_out(read_examples(source, Columns(answer=None)))
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 39, "validation": 10, "test": 11}
