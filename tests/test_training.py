@@ -1,5 +1,7 @@
 """The loop: repeatable, resumable from every checkpoint to the last bit, and it learns."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning.batching import Sample
+from grpo_lightning.checkpoint import Interruption
 from grpo_lightning.module import GRPOModule, UpdateConfig
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig
@@ -328,3 +331,23 @@ def test_passes_see_the_groups_in_orders_of_their_own(tmp_path: Path) -> None:
     orders = [[s.prompt_ids[0] for part in module.minibatches(groups, k) for s in part] for k in range(3)]
     assert all(sorted(order) == list(range(12)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
+
+
+def test_a_signal_in_validation_leaves_at_once_and_resume_is_exact(tmp_path: Path) -> None:
+    """After the third rollout validation begins; nothing else is generated, and the run goes on from there."""
+
+    class Sender(Callback):
+        def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    interruption, recorder = Interruption(), Recorder()
+    trainer = tiny_trainer(tmp_path, Sender(), interruption, recorder, every_n_train_steps=1000)
+    with pytest.raises(SystemExit):
+        trainer.fit(tiny_module(tmp_path), datamodule=tiny_data(tmp_path))
+    assert interruption.received == signal.SIGTERM
+    assert len(recorder.rows) == 3
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    whole, _, _ = run(tmp_path / "whole")
+    resumed, _, _ = run(tmp_path, resume=tmp_path / "checkpoints" / "step=12.ckpt", every_n_train_steps=1000)
+    assert same(weights(whole), weights(resumed))
