@@ -6,8 +6,10 @@ import re
 import signal
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
+from zipfile import is_zipfile
 
 import torch
 import transformers
@@ -115,6 +117,12 @@ class GRPOCommandLine(LightningCLI):
             config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
         elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
             raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
+        if (
+            config.get("ckpt_path") is not None
+            and Path(config.ckpt_path).is_file()
+            and not is_zipfile(config.ckpt_path)
+        ):
+            raise ValueError(f"ckpt_path: {config.ckpt_path} is no checkpoint, or one that was cut off; name another")
         return folder
 
     def after_fit(self) -> None:
@@ -124,7 +132,8 @@ class GRPOCommandLine(LightningCLI):
             for callback in cast(list[Callback], self.trainer.callbacks):  # type: ignore[attr-defined]
                 if isinstance(callback, BeforeAfter):
                     callback.show(folder)
-            print(f"TensorBoard: tensorboard --logdir {folder}")
+            if self.trainer.logger is not None:
+                print(f"TensorBoard: tensorboard --logdir {folder}")
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -162,6 +171,8 @@ def point_into(folder: Path, config: Namespace) -> None:
 
 def run_folder(runs: Path, name: str, *, fresh: bool) -> Path:
     """RUNS/NAME for the first run of that name, then RUNS/NAME-2, ...; unless `fresh`, the latest there is."""
+    if Path(name).name != name:
+        raise ValueError(f"run: {name!r} is refused; it is the name of one folder, without slashes")
     numbered = re.compile(re.escape(name) + r"(?:-(\d+))?")
     found = [numbered.fullmatch(path.name) for path in runs.iterdir()] if runs.is_dir() else []
     latest = max((int(match[1] or 1) for match in found if match), default=0)
@@ -188,7 +199,7 @@ def _seed(value: bool | int) -> int:
 
 def main(args: ArgsType = None) -> None:
     """Entry point of `grpo-lightning` and `python -m grpo_lightning`. Wrong settings or data: one line."""
-    sys.path.insert(0, os.getcwd())
+    sys.path[:0] = [os.getcwd(), *config_folders(sys.argv[1:] if args is None else cast(list[str], args))]
     quieten()
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     interruption = Interruption()
@@ -205,7 +216,7 @@ def main(args: ArgsType = None) -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"version": f"grpo-lightning {__version__}", "exit_on_error": False},
         )
-    except (ArgumentError, ValueError, MisconfigurationException, RewardError) as error:
+    except (ArgumentError, ValueError, MisconfigurationException, RewardError, SyntaxError) as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
     finally:
@@ -218,6 +229,13 @@ NOISE = re.compile(
     r"|Problem with given class_path 'grpo_lightning\.scoring\.RewardSpec': "
 )
 """What jsonargparse says between the key and the mistake when a reward is wrong."""
+
+
+def config_folders(words: list[str]) -> list[str]:
+    """The folders of the `--config` files, so that a `rewards` folder beside them is found from anywhere."""
+    joined = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    apart = [value for flag, value in pairwise(words) if flag in ("--config", "-c")]
+    return [str(Path(value).resolve().parent) for value in joined + apart if Path(value).is_file()]
 
 
 def one_line(error: Exception) -> str:

@@ -114,6 +114,8 @@ class GRPOModule(LightningModule):
             raise ValueError(f"group_size: {group_size} has no baseline; use at least 2 completions per prompt")
         if not rewards:
             raise ValueError("rewards: none are given; at least one is needed")
+        if not any(spec.weight for spec in rewards):
+            raise ValueError("rewards: every weight is 0, so there is nothing to train on; give one another weight")
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         self.automatic_optimization = False
@@ -221,6 +223,9 @@ class GRPOModule(LightningModule):
                 f"trainer.precision: {self.trainer.precision!r} is refused; use one of {', '.join(PRECISIONS)}, or set "
                 "model.policy.dtype for weights of another type"
             )
+        bounded = self.trainer.max_steps != -1 or self.trainer.max_epochs not in (None, -1)
+        if stage == "fit":
+            lr_factor(self.optimizer_config, 1 if bounded else None)
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, PromptDataModule):
             return

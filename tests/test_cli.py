@@ -93,6 +93,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_folder(tmp_path / "tiny")
     (tmp_path / "rewards").mkdir()
     (tmp_path / "rewards" / "mine.py").write_text(REWARD)
+    (tmp_path / "rewards" / "broken.py").write_text("def f(:\n")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     monkeypatch.chdir(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "rewards"]:
@@ -238,6 +239,11 @@ WRONG = [
      ["charakters"]),
     (["--model.rewards", '[{"reward": "rewards.mine.slow", "weight": ".nan"}]'], ["weight", "nan"]),
     (["--model.rewards", "[]"], ["rewards", "at least one"]),
+    (["--model.rewards", '[{"reward": "rewards.mine.slow", "weight": 0}]'], ["every weight is 0"]),
+    (["--model.rewards", '[{"reward": "rewards.broken.f"}]'], ["invalid syntax", "broken.py", "line 1"]),
+    (["--model.optimizer.schedule", "linear", "--trainer.max_epochs", "-1"], ["optimizer.schedule", "max_steps"]),
+    (["--ckpt_path", "config.yaml"], ["config.yaml", "no checkpoint"]),
+    (["--run", "a/b"], ["run: 'a/b'", "without slashes"]),
 ]  # fmt: skip
 
 
@@ -326,6 +332,15 @@ def test_killed_at_any_point_resume_is_exact(project: Path, delay: float) -> Non
     fit(*slow, "--run", "whole")
     whole, resumed = final_weights("runs/whole"), final_weights("runs/tiny")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_rewards_beside_the_config_are_found_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    tiny = ["--model.policy.pretrained", str(project / "tiny"), "--trainer.max_steps", "1"]
+    main(["fit", "--config", "../config.yaml", *tiny])
+    assert (elsewhere / "runs" / "tiny" / "summary.json").exists()
 
 
 def test_run_folders_are_numbered(tmp_path: Path) -> None:
