@@ -134,7 +134,7 @@ class GRPOModule(LightningModule):
     # ------------------------------------------------------------------------------------------------- the algorithm
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        """Prompts -> rollout -> rewards -> advantages -> loss -> step."""
+        """One iteration: prompts -> rollout -> rewards -> advantages -> loss -> step."""
         clock = [time.perf_counter()]
         rollout = self.rollout(prompts)
         clock.append(time.perf_counter())
@@ -212,7 +212,6 @@ class GRPOModule(LightningModule):
         self.tally.add("update/loss", total * self.trainer.world_size)
         optimizer.step()
         scheduler.step()
-        torch.clear_autocast_cache()  # it would hand the next minibatch the weights of before this step
 
     # ------------------------------------------------------------------------------------------------ Lightning's hooks
 
