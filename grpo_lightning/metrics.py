@@ -63,6 +63,8 @@ def tally_scores(tally: Tally, scores: Scores, rewards: np.ndarray, advantages: 
         tally.add(f"reward/{name}/errors", float(scores.stats[k].errors))
         tally.add(f"reward/{name}/timeouts", float(scores.stats[k].timeouts))
         tally.add(f"reward/{name}/seconds", scores.stats[k].seconds)
+        tally.add(f"reward/{name}/crashes", float(scores.stats[k].crashes))
+        tally.maximum(f"reward/{name}/latency_p50", scores.stats[k].latency_p50)
         tally.maximum(f"reward/{name}/latency_p99", scores.stats[k].latency_p99)
     valid = ~np.isnan(rewards)
     tally.add("reward", float(rewards[valid].sum()), float(valid.sum()))

@@ -33,7 +33,7 @@ class Recorder(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
         timed = ("time/", "speed/", "tok/s", "val/")
         row = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith(timed)}
-        self.rows.append({k: v for k, v in row.items() if not k.endswith(("/seconds", "/latency_p99"))})
+        self.rows.append({k: v for k, v in row.items() if not k.endswith(("/seconds", "/latency_p50", "/latency_p99"))})
 
 
 def run(folder: Path, *, resume: Path | None = None, **changes: object) -> tuple[GRPOModule, Recorder, Trainer]:
