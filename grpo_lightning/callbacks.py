@@ -10,8 +10,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from grpo_lightning.generation import Rollout
-from grpo_lightning.module import GRPOModule, Trained
+from grpo_lightning.module import GRPOModule
 from grpo_lightning.policy import write_policy
+from grpo_lightning.preparation import Prepared
 from grpo_lightning.types import Scores
 
 
@@ -40,7 +41,7 @@ class SampleLog(Callback):
                     logger.experiment.add_text("samples", text, trainer.global_step)
 
 
-def group_as_markdown(trained: Trained, completions: int) -> str:
+def group_as_markdown(trained: Prepared, completions: int) -> str:
     """The first prompt's group as a Markdown table."""
     group, names = trained.rollout.groups[0], trained.scores.names
     lines = [

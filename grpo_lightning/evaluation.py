@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from grpo_lightning.filters import RIGHT
 from grpo_lightning.generation import Generator, SamplingConfig
-from grpo_lightning.metrics import RIGHT, Tally
+from grpo_lightning.metrics import Tally
 from grpo_lightning.scoring import Scorer
 from grpo_lightning.types import Prompt
 

@@ -4,6 +4,7 @@ The logits of a whole batch are never held: each chunk of tokens goes through th
 is recomputed in the backward pass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from grpo_lightning.batching import MicroBatch, Sample, micro_batches
+from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
 from grpo_lightning.policy import project
 
 PACKING_TOLERANCE = 0.05
@@ -28,13 +29,15 @@ class TokenLogprobs:
 
     logprobs: Float[Tensor, " N"]
     entropy: Float[Tensor, " N"]
-    """Of the distribution at that token; without gradient."""
+    """Of the distribution at that token."""
 
 
-def completion_logprobs(policy: PreTrainedModel, batch: MicroBatch, *, temperature: float) -> TokenLogprobs:
+def completion_logprobs(
+    policy: PreTrainedModel, batch: MicroBatch, *, temperature: float, entropy_gradient: bool = False
+) -> TokenLogprobs:
     """Log pi(token) and entropy of every completion token under softmax(logits / temperature), in float32.
 
-    The hidden state at position t predicts the token at t + 1.
+    The hidden state at position t predicts the token at t + 1. Entropy has a gradient only if asked for.
     """
     output = policy.base_model(
         input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=None, use_cache=False
@@ -46,12 +49,29 @@ def completion_logprobs(policy: PreTrainedModel, batch: MicroBatch, *, temperatu
     logprobs, entropies = [], []
     for part, target in zip(hidden.split(rows), targets.split(rows), strict=True):
         if recompute:
-            logprob, entropy = checkpoint(_head, policy, part, target, temperature, use_reentrant=False)
+            logprob, entropy = checkpoint(
+                _head, policy, part, target, temperature, entropy_gradient, use_reentrant=False
+            )
         else:
-            logprob, entropy = _head(policy, part, target, temperature)
+            logprob, entropy = _head(policy, part, target, temperature, entropy_gradient)
         logprobs.append(logprob)
         entropies.append(entropy)
     return TokenLogprobs(logprobs=torch.cat(logprobs), entropy=torch.cat(entropies))
+
+
+@torch.no_grad()
+def sample_logprobs(
+    policy: PreTrainedModel, samples: Sequence[Sample], *, temperature: float, max_tokens: int, layout: Layout
+) -> list[TokenLogprobs]:
+    """What the policy says of each sample, without gradient; on the CPU."""
+    found: dict[int, TokenLogprobs] = {}
+    for batch in micro_batches(samples, max_tokens=max_tokens, layout=layout):
+        tokens = completion_logprobs(policy, batch.to(policy.device), temperature=temperature)
+        lengths = batch.lengths.tolist()
+        parts = zip(tokens.logprobs.cpu().split(lengths), tokens.entropy.cpu().split(lengths), strict=True)
+        for i, (logprobs, entropy) in zip(batch.order, parts, strict=True):
+            found[i] = TokenLogprobs(logprobs=logprobs, entropy=entropy)
+    return [found[i] for i in range(len(samples))]
 
 
 @torch.no_grad()
@@ -62,8 +82,11 @@ def check_packing(policy: PreTrainedModel) -> None:
         Sample(
             prompt_ids=((7 * i + 1) % vocabulary,),
             completion_ids=tuple((11 * i + 3 * t) % vocabulary for t in range(4)),
+            group=i,
+            sample=0,
+            counted=torch.arange(4),
             sampler_logprobs=torch.zeros(4),
-            advantage=0.0,
+            advantages=torch.zeros(4),
         )
         for i in range(3)
     ]
@@ -79,10 +102,14 @@ def check_packing(policy: PreTrainedModel) -> None:
 
 
 def _head(
-    policy: PreTrainedModel, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], temperature: float
+    policy: PreTrainedModel,
+    hidden: Float[Tensor, "N D"],
+    targets: Int[Tensor, " N"],
+    temperature: float,
+    entropy_gradient: bool,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     logits = project(policy, hidden) / temperature
     logprobs = torch.log_softmax(logits, dim=-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
         entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
     return logprobs.gather(1, targets[:, None]).squeeze(1), entropy

@@ -1,23 +1,20 @@
 """What a step or an evaluation says of itself, as a dict of floats, each a mean over all ranks."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from grpo_lightning.advantages import has_signal
 from grpo_lightning.batching import MicroBatch
+from grpo_lightning.collection import Collected
+from grpo_lightning.filters import RIGHT
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
-from grpo_lightning.losses import kl_k3, ratio_stats
-from grpo_lightning.objective import ObjectiveConfig
+from grpo_lightning.losses import kl, log_ratios
+from grpo_lightning.objective import ObjectiveConfig, held, off_policy
+from grpo_lightning.preparation import Prepared
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Scores
-
-RIGHT = 1.0
-"""An answer counts as accurate from this value of the accuracy reward on."""
-
-Reduce = Callable[[Tensor], Tensor]
 
 
 class Tally:
@@ -36,23 +33,38 @@ class Tally:
     def maximum(self, name: str, value: Tensor | float) -> None:
         self._maxima.setdefault(name, []).append(value)
 
-    def read(self, *, all_sum: Reduce, all_max: Reduce) -> dict[str, float]:
-        """Each mean = its total / its count over everything added on all ranks; left out where the count is 0."""
+    def read(self, ranks: Ranks) -> dict[str, float]:
+        """Each mean = its total / its count over everything added on all ranks; left out where the count is 0.
+
+        Of the ratio's mean and mean square follows the effective sample size, (sum w)^2 / (N sum w^2).
+        """
         values: dict[str, float] = {}
         if self._sums:
             pairs = [
                 [sum(map(float, column)) for column in zip(*entries, strict=True)] for entries in self._sums.values()
             ]
-            sums = all_sum(torch.tensor(pairs, dtype=torch.float64)).tolist()
+            sums = ranks.sum(torch.tensor(pairs, dtype=torch.float64)).tolist()
             values |= {name: total / count for name, (total, count) in zip(self._sums, sums, strict=True) if count > 0}
         if self._maxima:
             peaks = [max(map(float, entries)) for entries in self._maxima.values()]
-            values |= zip(self._maxima, all_max(torch.tensor(peaks, dtype=torch.float64)).tolist(), strict=True)
+            values |= zip(self._maxima, ranks.max(torch.tensor(peaks, dtype=torch.float64)).tolist(), strict=True)
+        if (square := values.pop("update/ratio_squared", None)) is not None:
+            values["update/ess"] = values["update/ratio"] ** 2 / square
         return values
 
 
-def tally_scores(tally: Tally, scores: Scores, rewards: np.ndarray, advantages: np.ndarray, *, accuracy: str) -> None:
-    """Each reward by itself, their combination, how much signal the groups carry, and the share that is right."""
+def tally_rollout(tally: Tally, rollout: Rollout) -> None:
+    """Lengths, why completions ended, and how far the sampler's truncated distribution is from the loss's."""
+    completions = [completion for group in rollout.groups for completion in group.completions]
+    tally.add("completion/tokens", rollout.tokens, len(completions))
+    tally.maximum("completion/tokens_max", max(len(completion.token_ids) for completion in completions))
+    tally.add("sampler/truncation_gap", rollout.truncation_gap, rollout.tokens)
+    for reason in ("eos", "stop", "length"):
+        tally.add(f"stop/{reason}", sum(c.stop_reason == reason for c in completions), len(completions))
+
+
+def tally_scores(tally: Tally, scores: Scores, *, accuracy: str) -> None:
+    """Each reward by itself over everything generated, and the share that is right."""
     right = scores.rewards[:, :, scores.names.index(accuracy)]
     tally.add("accuracy", float((right >= RIGHT).sum()), float((~np.isnan(right)).sum()))
     for k, name in enumerate(scores.names):
@@ -66,36 +78,54 @@ def tally_scores(tally: Tally, scores: Scores, rewards: np.ndarray, advantages: 
         tally.add(f"reward/{name}/crashes", float(scores.stats[k].crashes))
         tally.maximum(f"reward/{name}/latency_p50", scores.stats[k].latency_p50)
         tally.maximum(f"reward/{name}/latency_p99", scores.stats[k].latency_p99)
-    valid = ~np.isnan(rewards)
-    tally.add("reward", float(rewards[valid].sum()), float(valid.sum()))
-    tally.add("groups/zero_signal", float((~has_signal(rewards)).sum()), len(rewards))
-    tally.add("advantage/abs", float(np.abs(advantages).sum()), advantages.size)
-    tally.maximum("advantage/max", float(np.abs(advantages).max()))
 
 
-def tally_rollout(tally: Tally, rollout: Rollout) -> None:
-    """Lengths and why completions ended."""
-    completions = [completion for group in rollout.groups for completion in group.completions]
-    tally.add("completion/tokens", rollout.tokens, len(completions))
-    tally.maximum("completion/tokens_max", max(len(completion.token_ids) for completion in completions))
-    for reason in ("eos", "stop", "length"):
-        tally.add(f"stop/{reason}", sum(c.stop_reason == reason for c in completions), len(completions))
+def tally_prepared(tally: Tally, found: Collected, batch: Prepared) -> None:
+    """How groups came out, what does not train and why, and the rewards and advantages of what does."""
+    outcome, groups, train = found.outcome, len(found.train), found.train
+    for name in ("mixed", "all_right", "all_wrong"):
+        tally.add(f"groups/{name}", float(getattr(outcome, name).sum()), groups)
+        tally.add(f"dropped/{name}", float((getattr(outcome, name) & ~train).sum()))
+    tally.add("rollout/rounds", found.rounds)
+    tally.add("rollout/groups", groups)
+    for cause, (count, total) in batch.masked.items():
+        tally.add(f"masked/{cause}", count, total)
+    valid = ~np.isnan(batch.rewards)
+    tally.add("reward", float(batch.rewards[valid].sum()), float(valid.sum()))
+    tally.add("groups/zero_signal", float((train & ~has_signal(batch.rewards)).sum()), float(train.sum()))
+    tally.add("advantage/abs", float(np.abs(batch.advantages[valid]).sum()), float(valid.sum()))
+    tally.maximum("advantage/max", float(np.abs(batch.advantages).max()))
+
+
+def tally_times(tally: Tally, found: Collected, *, started: float, updating: float, ended: float, ranks: Ranks) -> None:
+    """Seconds of each stage, and completion tokens of all ranks per second."""
+    tokens = found.rollout.tokens * ranks.size
+    tally.add("time/rollout", found.rollout_seconds)
+    tally.add("time/rollout/prefill", found.rollout.prefill_seconds)
+    tally.add("time/rollout/decode", found.rollout.decode_seconds)
+    tally.add("time/reward", found.reward_seconds)
+    tally.add("time/prepare", updating - started - found.rollout_seconds - found.reward_seconds)
+    tally.add("time/update", ended - updating)
+    tally.add("speed/tokens_per_second", tokens, ended - started)
+    tally.add("speed/rollout_tokens_per_second", tokens, found.rollout_seconds)
 
 
 def tally_update(tally: Tally, policy: TokenLogprobs, batch: MicroBatch, objective: ObjectiveConfig) -> None:
     """What one micro-batch says of the update: entropy, ratio, clipping, and how far the policy has gone from where."""
     logprobs, tokens = policy.logprobs.detach(), len(policy.logprobs)
-    stats = ratio_stats(
-        logprobs,
-        batch.sampler_logprobs,
-        batch.advantages,
-        epsilon_low=objective.epsilon_low,
-        epsilon_high=objective.clip_high,
-    )
-    tally.add("update/entropy", policy.entropy.sum(), tokens)
-    tally.add("update/kl_to_sampler", stats.kl_to_sampler, tokens)
-    tally.add("update/clipped_low", stats.clipped_low, tokens)
-    tally.add("update/clipped_high", stats.clipped_high, tokens)
-    tally.maximum("update/ratio_max", stats.ratio_max)
-    if batch.reference_logprobs is not None:
-        tally.add("update/kl_to_reference", kl_k3(logprobs, batch.reference_logprobs).sum(), tokens)
+    log_ratio = log_ratios(logprobs, batch.base_logprobs, batch.lengths, level="token")
+    ratio = torch.exp(log_ratio)
+    tally.add("update/entropy", policy.entropy.detach().sum(), tokens)
+    tally.add("update/kl_to_sampler", kl(batch.sampler_logprobs, logprobs, estimator="k3").sum(), tokens)
+    tally.add("update/ratio", ratio.sum(), tokens)
+    tally.add("update/ratio_squared", (ratio**2).sum(), tokens)
+    tally.maximum("update/ratio_max", torch.exp(log_ratio.abs().max()) if tokens else 1.0)
+    edges = held(objective, logprobs, batch)
+    if edges is not None:
+        tally.add("update/clipped_high", edges[0].sum(), tokens)
+        tally.add("update/clipped_low", edges[1].sum(), tokens)
+    if objective.off_policy_limit is not None:
+        tally.add("masked/off_policy", off_policy(objective, logprobs, batch).sum(), tokens)
+    if objective.kl.beta > 0:
+        reference = logprobs if batch.reference_logprobs is None else batch.reference_logprobs
+        tally.add("update/kl_to_reference", kl(logprobs, reference, estimator="k3").sum(), tokens)

@@ -5,11 +5,12 @@ mathematics (see `losses`, `advantages`, `combine`) and loads no model before ev
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,57 +18,36 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grpo_lightning.advantages import AdvantageConfig, group_advantages
-from grpo_lightning.batching import Layout, Sample, micro_batches, samples_of
-from grpo_lightning.combine import weighted_sum
+from grpo_lightning.advantages import AdvantageConfig
+from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
+from grpo_lightning.checks import check_first_step
+from grpo_lightning.collection import Collected, collect
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
+from grpo_lightning.filters import FilterConfig, pass_rates
 from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
-from grpo_lightning.logprobs import check_packing, completion_logprobs
-from grpo_lightning.losses import Totals
-from grpo_lightning.metrics import Tally, tally_rollout, tally_scores, tally_update
-from grpo_lightning.objective import ObjectiveConfig, objective_loss
-from grpo_lightning.optimization import OptimizerConfig, adamw, lr_factor
-from grpo_lightning.policy import PolicyConfig, frozen_copy, load_policy, load_tokenizer, write_policy
+from grpo_lightning.logprobs import check_packing, completion_logprobs, sample_logprobs
+from grpo_lightning.metrics import Tally, tally_prepared, tally_rollout, tally_scores, tally_times, tally_update
+from grpo_lightning.mismatch import MismatchConfig
+from grpo_lightning.objective import ObjectiveConfig, adapted, objective_loss, start_coefficients
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, adamw, lr_factor, planned_steps, settings_win
+from grpo_lightning.policy import (
+    PolicyConfig,
+    export_checkpoint,
+    frozen_copy,
+    load_policy,
+    load_tokenizer,
+    move_towards,
+)
+from grpo_lightning.preparation import Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import RewardSpec, Scorer
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.types import Prompt, Scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateConfig:
-    """How one rollout becomes optimizer steps."""
-
-    num_iterations: int = 1
-    """Passes over each rollout (mu in the papers)."""
-    minibatches: int = 1
-    """Optimizer steps per pass; each takes an equal share of the prompts, with their whole groups."""
-    micro_batch_tokens: int = 16384
-    """Tokens per forward and backward pass, padding included: memory, not results."""
-    layout: Layout = "padded"
-    """`padded`: rows of similar length, padded on the right. `packed`: sequences end to end in one row."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_iterations", "minibatches", "micro_batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"update.{name}: {getattr(self, name)} is refused; it must be at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """What the last training step saw, for callbacks that show it."""
-
-    rollout: Rollout
-    scores: Scores
-    rewards: np.ndarray
-    """(P, G) combined."""
-    advantages: np.ndarray
-    """(P, G)."""
-
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
@@ -85,11 +65,14 @@ class GRPOModule(LightningModule):
         rewards: The verifiers and their weights.
         group_size: Completions per prompt; the group is the baseline, so at least 2.
         sampling: How training completions are drawn.
+        filters: Which completions and groups train.
+        mismatch: What is done about the difference between the sampling engine and the policy.
         advantage: How a group's rewards become advantages.
         objective: What is minimised.
         update: How one rollout becomes optimizer steps.
         optimizer: AdamW and its schedule.
         evaluation: How held-out prompts are answered.
+        first_step_checks: Refuse to train where, before the first update, the ratio is not 1 or the KL not 0.
         reward_workers: Processes that score; null: one per core.
         seed: Of every random draw; the command line sets it from seed_everything.
 
@@ -101,11 +84,14 @@ class GRPOModule(LightningModule):
         rewards: list[RewardSpec],
         group_size: int = 8,
         sampling: SamplingConfig = SamplingConfig(),
+        filters: FilterConfig = FilterConfig(),
+        mismatch: MismatchConfig = MismatchConfig(),
         advantage: AdvantageConfig = AdvantageConfig(),
         objective: ObjectiveConfig = ObjectiveConfig(),
         update: UpdateConfig = UpdateConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(),
         evaluation: EvaluationConfig = EvaluationConfig(),
+        first_step_checks: bool = True,
         reward_workers: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -120,98 +106,117 @@ class GRPOModule(LightningModule):
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         self.automatic_optimization = False
         self.reference: PreTrainedModel | None
-        self.policy_config, self.group_size, self.sampling = policy, group_size, sampling
-        self.advantage, self.objective, self.update = advantage, objective, update
+        self.policy_config, self.group_size, self.sampling, self.update = policy, group_size, sampling, update
+        self.recipe = Recipe(advantage=advantage, objective=objective, filters=filters, mismatch=mismatch)
+        self.recipe.check(group_size, sampling, single_update=update.num_iterations * update.minibatches == 1)
         self.optimizer_config, self.evaluation, self.seed = optimizer, evaluation, seed
+        self.first_step_checks = first_step_checks
         self.scorer = Scorer(rewards, workers=reward_workers)
         self.accuracy = evaluation.accuracy_name(self.scorer.names)
+        self.judge = filters.judge(self.scorer.names, self.accuracy)
         self.policy: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.coefficients = start_coefficients(objective)
         self.tally = Tally()
         self.tally_held_out = Tally()
-        self.last: Trained | None = None
+        self.last: Prepared | None = None
 
     # ------------------------------------------------------------------------------------------------- the algorithm
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """One iteration: prompts -> rollout -> rewards -> advantages -> loss -> step."""
-        clock = [time.perf_counter()]
-        rollout = self.rollout(prompts)
-        clock.append(time.perf_counter())
-        scores = self.scorer.score(rollout.groups)
-        rewards = weighted_sum(scores.rewards, self.scorer.weights)
-        advantages = group_advantages(rewards, self.advantage)
-        clock.append(time.perf_counter())
-        groups = self.with_reference(samples_of(rollout.groups, advantages))
+        started = time.perf_counter()
+        found = self.collect(prompts)
+        batch = self.prepare(found)
+        updating = time.perf_counter()
         for iteration in range(self.update.num_iterations):
-            for minibatch in self.minibatches(groups, iteration):
+            key = seed_of("minibatches", self.seed, self.iteration, iteration, self.global_rank)
+            for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key):
                 if self.finished:
                     break
                 self.optimizer_step_on(minibatch)
-        clock.append(time.perf_counter())
-        self.last = Trained(rollout=rollout, scores=scores, rewards=rewards, advantages=advantages)
-        tally_rollout(self.tally, rollout)
-        tally_scores(self.tally, scores, rewards, advantages, accuracy=self.accuracy)
-        self.log_step(rollout, clock)
+        self.last = batch
+        self.log_step(found, batch, started=started, updating=updating)
+        self.move_on(found)
 
-    def rollout(self, prompts: Sequence[Prompt]) -> Rollout:
-        """G completions of each prompt by the current policy, from random streams that belong to this iteration."""
-        return self.generator.generate(
+    def collect(self, prompts: Sequence[Prompt]) -> Collected:
+        """G completions of each prompt by the current policy, scored; in rounds, if silent groups are refilled."""
+        seed = seed_of("rollout", self.seed, self.iteration)
+        return collect(
             prompts,
-            group_size=self.group_size,
-            sampling=self.sampling,
-            seed=seed_of("rollout", self.seed, self.iteration),
+            config=self.recipe.filters,
+            reward=self.judge,
+            generate=lambda prompts: self.generator.generate(
+                prompts, group_size=self.group_size, sampling=self.sampling, seed=seed
+            ),
+            score=lambda rollout: self.scorer.score(rollout.groups),
+            draw=lambda count: self.data.draw(count),
+            ranks=self.ranks,
         )
 
-    @torch.no_grad()
-    def with_reference(self, groups: list[list[Sample]]) -> list[list[Sample]]:
-        """The same samples with the reference's log-probs, where the objective has a KL term."""
-        if self.reference is None:
-            return groups
-        flat = [sample for group in groups for sample in group]
-        filled: dict[int, Sample] = {}
-        for batch in micro_batches(flat, max_tokens=self.update.micro_batch_tokens, layout=self.update.layout):
-            found = completion_logprobs(
-                self.reference, batch.to(self.device), temperature=self.sampling.temperature
-            ).logprobs.cpu()
-            for i, part in zip(batch.order, found.split(batch.lengths.tolist()), strict=True):
-                filled[i] = replace(flat[i], reference_logprobs=part)
-        rows = iter(filled[i] for i in range(len(flat)))
-        return [[next(rows) for _ in group] for group in groups]
+    def prepare(self, found: Collected) -> Prepared:
+        """The samples to train on, with their advantages."""
+        forward = partial(
+            sample_logprobs,
+            temperature=self.sampling.temperature,
+            max_tokens=self.update.micro_batch_tokens,
+            layout=self.update.layout,
+        )
+        return prepare(
+            found,
+            self.recipe,
+            weights=self.scorer.weights,
+            max_tokens=self.sampling.max_tokens,
+            beta=self.coefficients.beta,
+            policy=partial(forward, self.model),
+            reference=None if self.reference is None else partial(forward, self.reference),
+            ranks=self.ranks,
+        )
 
-    def minibatches(self, groups: Sequence[list[Sample]], iteration: int) -> Iterator[list[Sample]]:
-        """The groups, shuffled anew for each pass and kept whole, in `minibatches` nearly equal parts."""
-        key = seed_of("minibatches", self.seed, self.iteration, iteration, self.global_rank)
-        order = np.random.default_rng(key).permutation(len(groups))
-        for part in np.array_split(order, self.update.minibatches):
-            yield [sample for i in part for sample in groups[i]]
-
-    def optimizer_step_on(self, samples: list[Sample]) -> None:
+    def optimizer_step_on(self, samples: Sequence[Sample]) -> None:
         """One optimizer step: its denominators count all micro-batches and ranks, so how it is cut changes nothing."""
         optimizer = cast(LightningOptimizer, self.optimizers())
         scheduler = cast(LRScheduler, self.lr_schedulers())
-        counts = torch.tensor([sum(len(s.sampler_logprobs) for s in samples), len(samples)], dtype=torch.float64)
-        tokens, sequences = self.all_sum(counts).tolist()
-        batches = list(micro_batches(samples, max_tokens=self.update.micro_batch_tokens, layout=self.update.layout))
+        objective = self.recipe.objective
+        batches = even_micro_batches(samples, self.update.micro_batch_tokens, self.update.layout, self.ranks)
+        totals = totals_of(samples, len(batches), self.ranks)
         total = torch.zeros((), device=self.device)
         optimizer.zero_grad()
         for number, batch in enumerate(batches):
             batch = batch.to(self.device)
             with self.synchronised(last=number == len(batches) - 1):
-                current = completion_logprobs(self.model, batch, temperature=self.sampling.temperature)
+                current = completion_logprobs(
+                    self.model,
+                    batch,
+                    temperature=self.sampling.temperature,
+                    entropy_gradient=self.coefficients.bonus > 0,
+                )
+                if self.first_step_checks and self.trainer.global_step == 0:
+                    check_first_step(current, batch, exact=self.exact)
                 loss = objective_loss(
-                    self.objective,
+                    objective,
                     current,
                     batch,
-                    totals=Totals(tokens=tokens, sequences=sequences),
+                    coefficients=self.coefficients,
+                    totals=totals,
                     max_tokens=self.sampling.max_tokens,
                 )
                 self.manual_backward(loss * self.trainer.world_size)
-            tally_update(self.tally, current, batch, self.objective)
+            tally_update(self.tally, current, batch, objective)
             total += loss.detach()
         self.tally.add("update/loss", total * self.trainer.world_size)
         optimizer.step()
         scheduler.step()
+
+    def move_on(self, found: Collected) -> None:
+        """What changes from rollout to rollout besides the weights: retired prompts, and a reference that moves."""
+        kl, retire_at = self.recipe.objective.kl, self.recipe.filters.retire_at
+        if retire_at is not None:
+            rates = pass_rates(found.scores.rewards[:, :, found.scores.names.index(self.judge)])
+            solved = [g.prompt.uid for g, rate in zip(found.rollout.groups, rates, strict=True) if rate >= retire_at]
+            self.data.retire(np.concatenate(self.ranks.gather(np.array(solved, dtype=np.int64))).tolist())
+        if self.reference is not None and kl.sync_every and (self.iteration + 1) % kl.sync_every == 0:
+            move_towards(self.reference, self.model, kl.sync_mix)
 
     # ------------------------------------------------------------------------------------------------ Lightning's hooks
 
@@ -249,7 +254,7 @@ class GRPOModule(LightningModule):
         policy = load_policy(config, seed=self.seed)
         if self.update.layout == "packed":
             check_packing(policy)
-        reference = frozen_copy(policy) if self.objective.beta > 0 else None
+        reference = frozen_copy(policy) if self.recipe.objective.kl.beta > 0 else None
         if reference is not None:
             nn.Module.to(reference, self.trainer.strategy.root_device)
         # Hidden from nn.Module: not in checkpoints, not in the optimizer, not moved to train mode.
@@ -259,18 +264,12 @@ class GRPOModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = adamw(self.optimizer_config, self.model.parameters())
-        factor = lr_factor(self.optimizer_config, self.total_steps())
+        factor = lr_factor(self.optimizer_config, planned_steps(self.trainer, self.update))
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
     def on_train_start(self) -> None:
         """The settings win over a checkpoint's: a resumed optimizer would keep those it was saved with."""
-        config, scheduler = self.optimizer_config, cast(LambdaLR, self.lr_schedulers())
-        optimizer = scheduler.optimizer
-        scheduler.base_lrs = [config.lr] * len(optimizer.param_groups)
-        for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
-            group["lr"] = config.lr * factor(scheduler.last_epoch)
-            group["betas"], group["eps"] = config.betas, config.eps
-            group["weight_decay"] = config.weight_decay if group["params"][0].ndim >= 2 else 0.0
+        settings_win(cast(LambdaLR, self.lr_schedulers()), self.optimizer_config)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips, after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
@@ -313,18 +312,25 @@ class GRPOModule(LightningModule):
     def teardown(self, stage: str) -> None:
         self.scorer.close()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the weights do not hold: adapted coefficients, and a reference that has moved."""
+        checkpoint["coefficients"] = asdict(self.coefficients)
+        if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
+            checkpoint["reference"] = self.reference.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
+        objective, saved = self.recipe.objective, checkpoint["coefficients"]
+        if objective.kl.target is not None:
+            self.coefficients = replace(self.coefficients, beta=saved["beta"])
+        if objective.entropy.target is not None:
+            self.coefficients = replace(self.coefficients, entropy=saved["entropy"], acts=saved["acts"])
+        if self.reference is not None and objective.kl.sync_every is not None and "reference" in checkpoint:
+            self.reference.load_state_dict(checkpoint["reference"])
+
     def export(self, checkpoint: Path, folder: Path) -> None:
         """Writes a checkpoint's policy as a Hugging Face folder; needs no trainer."""
-        config = self.policy_config
-        policy = load_policy(config, seed=self.seed)
-        if not checkpoint.is_file():
-            raise ValueError(f"ckpt_path: there is no file {checkpoint}; name a checkpoint, or `last`")
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        policy.load_state_dict({name.removeprefix("policy."): value for name, value in state.items()})
-        tokenizer = load_tokenizer(
-            config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-        write_policy(policy, tokenizer, folder)
+        export_checkpoint(self.policy_config, checkpoint, folder)
 
     # -------------------------------------------------------------------------------------------------------- its parts
 
@@ -352,29 +358,20 @@ class GRPOModule(LightningModule):
         """Whether max_steps is reached; the Trainer itself looks between rollouts only."""
         return self.trainer.max_steps != -1 and self.trainer.global_step >= self.trainer.max_steps
 
-    def total_steps(self) -> int | None:
-        """Optimizer steps of the whole run, None if it has no end."""
-        ends: list[float] = [self.trainer.max_steps] if self.trainer.max_steps != -1 else []
-        if self.trainer.max_epochs is not None and self.trainer.max_epochs != -1:
-            self.trainer.fit_loop.setup_data()
-            rollouts = self.trainer.num_training_batches * self.trainer.max_epochs
-            ends.append(rollouts * self.update.num_iterations * self.update.minibatches)
-        return int(min(ends)) if ends else None
+    @property
+    def ranks(self) -> Ranks:
+        """All processes of the run."""
+        return Ranks(size=self.trainer.world_size, rank=self.global_rank, device=self.device)
 
-    def all_sum(self, values: Tensor) -> Tensor:
-        """Summed over ranks."""
-        return self._reduce(values, torch.distributed.ReduceOp.SUM)
+    @property
+    def data(self) -> PromptDataModule:
+        """Where further prompts come from."""
+        return cast(PromptDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def all_max(self, values: Tensor) -> Tensor:
-        """The largest over ranks."""
-        return self._reduce(values, torch.distributed.ReduceOp.MAX)
-
-    def _reduce(self, values: Tensor, operation: object) -> Tensor:
-        if self.trainer.world_size == 1:
-            return values
-        moved = values.to(self.device)
-        torch.distributed.all_reduce(moved, op=operation)
-        return moved.cpu()
+    @property
+    def exact(self) -> bool:
+        """Whether the policy computes in float32 or better."""
+        return self.trainer.precision == "32-true" and self.model.dtype.itemsize >= 4
 
     def synchronised(self, *, last: bool) -> AbstractContextManager[None]:
         """Gradients are averaged over ranks in the last micro-batch of a step only."""
@@ -393,18 +390,20 @@ class GRPOModule(LightningModule):
             prefix=prefix,
         )
 
-    def log_step(self, rollout: Rollout, clock: Sequence[float]) -> None:
-        """Reads the tally, logs it at the optimizer step it ends on, and begins a new one."""
-        generated, scored, updated = np.diff(clock).tolist()
-        tokens = rollout.tokens * self.trainer.world_size
-        self.tally.add("time/rollout", generated)
-        self.tally.add("time/rollout/prefill", rollout.prefill_seconds)
-        self.tally.add("time/rollout/decode", rollout.decode_seconds)
-        self.tally.add("time/reward", scored)
-        self.tally.add("time/update", updated)
-        self.tally.add("speed/tokens_per_second", tokens, clock[-1] - clock[0])
-        self.tally.add("speed/rollout_tokens_per_second", tokens, generated)
-        values = self.tally.read(all_sum=self.all_sum, all_max=self.all_max)
+    def log_step(self, found: Collected, batch: Prepared, *, started: float, updating: float) -> None:
+        """Reads the tally, logs it at the optimizer step it ends on, adapts the coefficients, and starts a new one."""
+        tally = self.tally
+        tally_rollout(tally, found.rollout)
+        tally_scores(tally, found.scores, accuracy=self.accuracy)
+        tally_prepared(tally, found, batch)
+        tally_times(tally, found, started=started, updating=updating, ended=time.perf_counter(), ranks=self.ranks)
+        objective, coefficients = self.recipe.objective, self.coefficients
+        tally.add("update/beta", coefficients.beta)
+        tally.add("update/entropy_bonus", coefficients.bonus)
+        values = tally.read(self.ranks)
+        self.coefficients = adapted(
+            coefficients, objective, kl=values.get("update/kl_to_reference"), entropy=values.get("update/entropy")
+        )
         self.tally = Tally()
         self.log("step", float(self.trainer.global_step))
         self.log_dict(values)
@@ -413,6 +412,6 @@ class GRPOModule(LightningModule):
 
     def log_held_out(self, stage: str) -> None:
         """Logs what validation or test added up, as STAGE/NAME."""
-        values = self.tally_held_out.read(all_sum=self.all_sum, all_max=self.all_max)
+        values = self.tally_held_out.read(self.ranks)
         self.log("step", float(self.trainer.global_step))
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()})

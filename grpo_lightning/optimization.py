@@ -1,4 +1,4 @@
-"""AdamW with decay groups and the learning-rate schedule, from config."""
+"""How a rollout becomes optimizer steps: passes and cuts, AdamW with decay groups, the learning-rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,7 +6,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from grpo_lightning.batching import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateConfig:
+    """How one rollout becomes optimizer steps."""
+
+    num_iterations: int = 1
+    """Passes over each rollout (mu in the papers)."""
+    minibatches: int = 1
+    """Optimizer steps per pass; each takes an equal share of the prompts, with their whole groups."""
+    micro_batch_tokens: int = 16384
+    """Tokens per forward and backward pass, padding included: memory, not results."""
+    layout: Layout = "padded"
+    """`padded`: rows of similar length, padded on the right. `packed`: sequences end to end in one row."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_iterations", "minibatches", "micro_batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"update.{name}: {getattr(self, name)} is refused; it must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +76,24 @@ def adamw(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.
     ]
     kept = [group for group in groups if group["params"]]
     return torch.optim.AdamW(kept, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+def planned_steps(trainer: Trainer, update: UpdateConfig) -> int | None:
+    """Optimizer steps of the whole run, None if it has no end."""
+    ends: list[float] = [trainer.max_steps] if trainer.max_steps != -1 else []
+    if trainer.max_epochs is not None and trainer.max_epochs != -1:
+        trainer.fit_loop.setup_data()
+        ends.append(trainer.num_training_batches * trainer.max_epochs * update.num_iterations * update.minibatches)
+    return int(min(ends)) if ends else None
+
+
+def settings_win(scheduler: LambdaLR, config: OptimizerConfig) -> None:
+    """Puts the settings back into an optimizer that a checkpoint has restored with those it was saved with."""
+    scheduler.base_lrs = [config.lr] * len(scheduler.optimizer.param_groups)
+    for group, factor in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+        group["lr"] = config.lr * factor(scheduler.last_epoch)
+        group["betas"], group["eps"] = config.betas, config.eps
+        group["weight_decay"] = config.weight_decay if group["params"][0].ndim >= 2 else 0.0
 
 
 def lr_factor(config: OptimizerConfig, total_steps: int | None) -> Callable[[int], float]:

@@ -170,6 +170,24 @@ def check_head(policy: PreTrainedModel, name: str) -> None:
         )
 
 
+@torch.no_grad()
+def move_towards(reference: PreTrainedModel, policy: PreTrainedModel, mix: float) -> None:
+    """reference = mix x policy + (1 - mix) x reference (TR-DPO, https://arxiv.org/abs/2404.09656); 1 copies exactly."""
+    for own, other in zip(reference.parameters(), policy.parameters(), strict=True):
+        own.copy_(other if mix == 1 else mix * other + (1 - mix) * own)
+
+
+def export_checkpoint(config: PolicyConfig, checkpoint: Path, folder: Path) -> None:
+    """Writes a checkpoint's policy as a Hugging Face folder; needs no trainer."""
+    if not checkpoint.is_file():
+        raise ValueError(f"ckpt_path: there is no file {checkpoint}; name a checkpoint, or `last`")
+    policy = load_policy(config, seed=0)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    policy.load_state_dict({name.removeprefix("policy."): value for name, value in state.items()})
+    tokenizer = load_tokenizer(config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code)
+    write_policy(policy, tokenizer, folder)
+
+
 def write_policy(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes safetensors, config, generation config and tokenizer, as `from_pretrained` reads them."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,14 @@ is the trainer's own count of finished batches. There are no `torch` data loader
 `Prompt`s, made once in `setup`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import compress
+from typing import Any
 
 import numpy as np
 from jinja2 import TemplateError
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from grpo_lightning.policy import load_tokenizer
@@ -87,6 +88,9 @@ class PromptDataModule(LightningDataModule):
         self.prompts: dict[Split, list[Prompt]] = {}
         self.dropped: dict[Split, int] = {}
         self.shared: dict[Split, int] = {}
+        self.drawn = 0
+        self.retired: set[int] = set()
+        self.in_step: set[int] = set()
 
     @property
     def world_size(self) -> int:
@@ -125,6 +129,51 @@ class PromptDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> "HeldOutBatches":
         return HeldOutBatches(self, "test")
+
+    def draw(self, count: int) -> list[Prompt]:
+        """This rank's share of `count` further train prompts, all of them others than those of the step so far.
+
+        They come from a second, endless stream of permutations, so that training's own order is not disturbed; its
+        position, `drawn`, is part of the checkpoint. There are fewer if the data has no more that are not in the step.
+        """
+        rows = self._draw(count)
+        rows = rows[: len(rows) - len(rows) % self.world_size]
+        return [self.prompts["train"][row] for row in rows[self.rank :: self.world_size]]
+
+    def retire(self, uids: Iterable[int]) -> None:
+        """Does not offer these train prompts again, until too few are left for a step; then all come back."""
+        self.retired |= set(uids)
+        if len(self.prompts["train"]) - len(self.retired) < self.prompts_per_step:
+            rank_zero_info("filters.retire_at: fewer prompts than a step needs are unsolved; all come back")
+            self.retired.clear()
+
+    def begin_step(self, k: int) -> list[Prompt]:
+        """This rank's share of training batch k, others in place of those that are retired."""
+        prompts = self.prompts["train"]
+        rows = batch_indices(len(prompts), self.prompts_per_step, k, self.seed)
+        self.in_step = {row for row in rows if row not in self.retired}
+        rows = [row for row in rows if row in self.in_step]
+        rows += self._draw(self.prompts_per_step - len(rows))
+        return [prompts[row] for row in rows[self.rank :: self.world_size]]
+
+    def _draw(self, count: int) -> list[int]:
+        n, rows = len(self.prompts["train"]), list[int]()
+        for _ in range(n):
+            if len(rows) == count:
+                break
+            epoch, place = divmod(self.drawn, n)
+            row = int(np.random.default_rng(seed_of("refill", self.seed, epoch)).permutation(n)[place])
+            self.drawn += 1
+            if row not in self.in_step and row not in self.retired:
+                self.in_step.add(row)
+                rows.append(row)
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"drawn": self.drawn, "retired": sorted(self.retired)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.drawn, self.retired = state_dict["drawn"], set(state_dict["retired"])
 
     def transfer_batch_to_device(self, batch: list[Prompt], device: object, dataloader_idx: int) -> list[Prompt]:
         """Prompts are plain Python: Lightning must not look into them for tensors."""
@@ -210,14 +259,13 @@ class TrainBatches:
         return -(-len(self.data.prompts["train"]) // self.data.prompts_per_step)
 
     def __iter__(self) -> Iterator[list[Prompt]]:
-        data, prompts = self.data, self.data.prompts["train"]
+        data = self.data
         finished, epoch = 0, len(self)
         if data.trainer:
             finished = data.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
             epoch = int(min(epoch, data.trainer.num_training_batches))
         for k in range(finished, (finished // epoch + 1) * epoch):
-            rows = batch_indices(len(prompts), data.prompts_per_step, k, data.seed)
-            yield [prompts[i] for i in rows[data.rank :: data.world_size]]
+            yield data.begin_step(k)
 
     def state_dict(self) -> dict[str, int]:
         """Empty: its presence tells Lightning that the loader resumes, the trainer's own counters say where."""

@@ -96,7 +96,7 @@ class BeforeAfter(Callback):
         with trainer.strategy.precision_plugin.forward_context():  # as in a test step
             for prompts in data.test_dataloader():
                 module.evaluate_on(tally, prompts, prefix=prefix)
-        return tally.read(all_sum=module.all_sum, all_max=module.all_max)
+        return tally.read(module.ranks)
 
     def _note(self, trainer: Trainer) -> None:
         for name in ("reward", "accuracy", "val/accuracy", "val/accuracy_sampled", "completion/tokens"):

@@ -7,9 +7,9 @@ from lightning.pytorch import Callback, Trainer
 
 from grpo_lightning.checkpoint import BoundaryCheckpoint
 from grpo_lightning.generation import SamplingConfig
-from grpo_lightning.module import GRPOModule, UpdateConfig
-from grpo_lightning.objective import ObjectiveConfig
-from grpo_lightning.optimization import OptimizerConfig
+from grpo_lightning.module import GRPOModule
+from grpo_lightning.objective import KLConfig, ObjectiveConfig
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from grpo_lightning.policy import PolicyConfig
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.scoring import RewardSpec
@@ -56,7 +56,7 @@ def tiny_module(folder: Path, **changes: object) -> GRPOModule:
         "rewards": REWARDS,
         "group_size": 4,
         "sampling": SamplingConfig(max_tokens=8),
-        "objective": ObjectiveConfig(beta=0.05),
+        "objective": ObjectiveConfig(kl=KLConfig(beta=0.05)),
         "update": UpdateConfig(num_iterations=2, minibatches=2, micro_batch_tokens=64),
         "optimizer": OptimizerConfig(lr=1e-2, schedule="cosine", warmup_steps=2, weight_decay=0.1),
     }

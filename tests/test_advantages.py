@@ -8,11 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from grpo_lightning.advantages import AdvantageConfig, group_advantages, has_signal
+from grpo_lightning import advantages
+from grpo_lightning.advantages import AdvantageConfig, has_signal
 from grpo_lightning.combine import weighted_sum
 
 FOUR_OF_EIGHT = np.array([[1.0, 1, 1, 1, 0, 0, 0, 0]])
 NAN = math.nan
+
+
+def group_advantages(rewards: np.ndarray, config: AdvantageConfig, lengths: np.ndarray | None = None) -> np.ndarray:
+    return advantages.group_advantages(
+        rewards, np.ones(rewards.shape, dtype=int) if lengths is None else lengths, config
+    )
+
 
 groups = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 4), st.integers(2, 8)), elements=st.one_of(st.floats(-10, 10), st.just(NAN))
@@ -82,12 +90,12 @@ def test_a_group_of_one_is_refused() -> None:
 
 
 def test_an_infinite_reward_is_refused() -> None:
-    with pytest.raises(ValueError, match="infinite reward"):
+    with pytest.raises(ValueError, match="inf reached the advantages; they must be finite"):
         group_advantages(np.array([[1.0, math.inf]]), AdvantageConfig())
 
 
 def test_a_negative_eps_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"advantage\.eps: -1\.0 is negative"):
+    with pytest.raises(ValueError, match=r"advantage\.eps: -1\.0 is refused"):
         AdvantageConfig(eps=-1.0)
 
 

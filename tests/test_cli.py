@@ -218,7 +218,7 @@ def test_help_explains_fields_from_their_docstrings() -> None:
 WRONG = [
     (["--model.objective.epsilon_low", "-1"], ["objective.epsilon_low", "-1", "at least 0"]),
     (["--model.objective.epsilonn", "1"], ["epsilonn"]),
-    (["--model.objective.beta", "much"], ["objective.beta", "much", "float"]),
+    (["--model.objective.kl.beta", "much"], ["kl.beta", "much", "float"]),
     (["--model.group_size", "1"], ["group_size", "1", "at least 2"]),
     (["--model.update.num_iterations", "0"], ["num_iterations", "0", "at least 1"]),
     (["--model.update.minibatches", "5"], ["minibatches", "5", "4 prompts"]),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,7 +47,7 @@ def test_sampler_logprobs_are_the_models_and_the_losses(family: str, temperature
     assert len(lengths) > 3, "the case is too easy: all completions have one length"
     policy = tiny_policy(family)
     groups = [Group(prompt=p, completions=tuple(c)) for p, c in zip(PROMPTS, completions, strict=True)]
-    samples = [sample for row in samples_of(groups, torch.zeros(5, 4).numpy()) for sample in row]
+    samples = samples_of(groups, np.ones((5, 4), dtype=bool))
     for layout in ("padded", "packed"):
         for batch in micro_batches(samples, max_tokens=100, layout=layout):
             found = completion_logprobs(policy, batch, temperature=temperature).logprobs

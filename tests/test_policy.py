@@ -21,6 +21,7 @@ from grpo_lightning.policy import (
     write_policy,
 )
 from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
+from tests.tiny import sample as tiny_sample
 
 WIDTH = {
     "vocab_size": 24,
@@ -43,12 +44,7 @@ FALCON = {
 
 
 def sample(text: str, completion: list[int]) -> Sample:
-    return Sample(
-        prompt_ids=prompt(text).token_ids,
-        completion_ids=tuple(completion),
-        sampler_logprobs=torch.zeros(len(completion)),
-        advantage=1.0,
-    )
+    return tiny_sample(prompt(text).token_ids, completion, advantage=1.0)
 
 
 SAMPLES = [sample("12+34=", [3, 4, END]), sample("7=", [5, 6, 7, 8, 9, END])]
@@ -129,7 +125,7 @@ def test_entropy_against_the_definition() -> None:
         logits = policy(torch.tensor([SAMPLES[0].prompt_ids + SAMPLES[0].completion_ids])).logits[0, 1:-1] / 0.5
     table = torch.softmax(logits[-3:], -1).double()
     assert not found.entropy.requires_grad
-    mine = found.entropy[batch.sequence == batch.order.index(0)]
+    mine = found.entropy.split(batch.lengths.tolist())[batch.order.index(0)]
     assert mine.tolist() == pytest.approx((-table * table.log()).sum(-1).tolist(), rel=1e-4)
 
 

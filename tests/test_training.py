@@ -8,13 +8,14 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from grpo_lightning.batching import Sample
+from grpo_lightning.batching import minibatches
 from grpo_lightning.checkpoint import Interruption
-from grpo_lightning.module import GRPOModule, UpdateConfig
+from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import ObjectiveConfig
-from grpo_lightning.optimization import OptimizerConfig
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, planned_steps
 from grpo_lightning.scoring import RewardError, RewardSpec
 from tests.fakes import REWARDS, RaisesAtCall, nothing_applies, tiny_data, tiny_module, tiny_trainer
+from tests.tiny import sample
 
 STEPS = 2 * 3 * 4
 """Two epochs of three rollouts (11 prompts, 4 a step), each with 2 passes of 2 minibatches."""
@@ -138,6 +139,7 @@ def test_the_first_update_is_on_policy(tmp_path: Path) -> None:
     _, recorder, _ = run(tmp_path, update=UpdateConfig(), max_steps=1)
     row = recorder.rows[0]
     assert row["update/ratio_max"] == pytest.approx(1.0, abs=1e-4)
+    assert row["update/ess"] == pytest.approx(1.0, abs=1e-7)
     assert row["update/kl_to_sampler"] == pytest.approx(0.0, abs=1e-7)
     assert row["update/kl_to_reference"] == pytest.approx(0.0, abs=1e-7)
     assert row["update/clipped_low"] == row["update/clipped_high"] == 0.0
@@ -283,7 +285,7 @@ def test_the_last_checkpoint_is_the_end_of_the_run(tmp_path: Path, every: int) -
 def test_the_schedule_ends_with_the_run(tmp_path: Path, ends: dict[str, int], steps: int) -> None:
     optimizer = OptimizerConfig(lr=1e-2, schedule="linear", final_lr=0.25)
     module, recorder, trainer = run(tmp_path, optimizer=optimizer, **ends)
-    assert trainer.global_step == module.total_steps() == steps
+    assert trainer.global_step == planned_steps(trainer, module.update) == steps
     lr = [1e-2 * (1 - 0.75 * step / (steps - 1)) for step in range(steps)]
     means = [sum(lr[i : i + 4]) / 4 for i in range(0, steps, 4)]
     assert [row["update/lr"] for row in recorder.rows] == pytest.approx(means, rel=1e-5)
@@ -322,14 +324,15 @@ def test_bf16_mixed_is_on_policy_at_first_and_trains(tmp_path: Path) -> None:
     assert all(value.dtype == torch.float32 for value in weights(module).values())
 
 
-def test_passes_see_the_groups_in_orders_of_their_own(tmp_path: Path) -> None:
-    module, _, _ = run(tmp_path, max_steps=0)
-    nothing = torch.zeros(1)
-    groups = [
-        [Sample(prompt_ids=(i,), completion_ids=(1,), sampler_logprobs=nothing, advantage=0.0)] for i in range(12)
-    ]
-    orders = [[s.prompt_ids[0] for part in module.minibatches(groups, k) for s in part] for k in range(3)]
-    assert all(sorted(order) == list(range(12)) for order in orders)
+def test_passes_see_the_groups_in_orders_of_their_own() -> None:
+    samples = [sample((group,), (1, 1), group=group, number=j) for group in range(12) for j in range(2)]
+    orders = []
+    for seed in range(3):
+        parts = list(minibatches(samples, 5, seed=seed))
+        assert [len(part) for part in parts] == [6, 6, 4, 4, 4]  # 12 groups of 2 in 5 shares: 3, 3, 2, 2, 2
+        orders.append([s.group for part in parts for s in part])
+    assert all(sorted(order[::2]) == list(range(12)) for order in orders)
+    assert all(order[::2] == order[1::2] for order in orders), "no group is split"
     assert orders[0] != orders[1] != orders[2]
 
 

@@ -1,5 +1,6 @@
 """Small models and tokenizers built in memory, and prompts for them. Nothing is downloaded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from grpo_lightning.batching import Sample
 from grpo_lightning.policy import disable_dropout
 from grpo_lightning.seeding import seeded
 from grpo_lightning.types import Prompt
@@ -68,3 +70,30 @@ def tiny_folder(folder: Path, family: str = "qwen3") -> Path:
 def prompt(text: str, uid: int = 0, answer: str | None = None) -> Prompt:
     ids = tuple(tiny_tokenizer().encode(text, add_special_tokens=False))
     return Prompt(uid=uid, text=text, token_ids=ids, answer=answer, row={"prompt": text, "answer": answer})
+
+
+def sample(
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    *,
+    sampler_logprobs: torch.Tensor | None = None,
+    advantage: float = 0.0,
+    group: int = 0,
+    number: int = 0,
+    group_tokens: int | None = None,
+    reference_logprobs: torch.Tensor | None = None,
+) -> Sample:
+    """A sequence whose tokens all train."""
+    tokens = len(completion_ids)
+    sampler = torch.zeros(tokens) if sampler_logprobs is None else sampler_logprobs
+    return Sample(
+        prompt_ids=tuple(prompt_ids),
+        completion_ids=tuple(completion_ids),
+        group=group,
+        sample=number,
+        group_tokens=tokens if group_tokens is None else group_tokens,
+        counted=torch.arange(tokens),
+        sampler_logprobs=sampler,
+        advantages=torch.full((tokens,), advantage, dtype=sampler.dtype),
+        reference_logprobs=reference_logprobs,
+    )

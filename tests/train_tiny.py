@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from grpo_lightning.module import UpdateConfig
-from grpo_lightning.objective import ObjectiveConfig
-from grpo_lightning.optimization import OptimizerConfig
+from grpo_lightning.objective import KLConfig, ObjectiveConfig
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from tests.fakes import tiny_data, tiny_module, tiny_trainer
 
 
@@ -20,7 +19,7 @@ def main(folder: Path, devices: int, reduction: str) -> None:
     module = tiny_module(
         folder,
         update=UpdateConfig(num_iterations=2, micro_batch_tokens=40),
-        objective=ObjectiveConfig(beta=0.05, reduction=reduction),
+        objective=ObjectiveConfig(kl=KLConfig(beta=0.05), reduction=reduction),
         optimizer=OptimizerConfig(lr=1e-3),
     )
     strategy = "ddp" if devices > 1 else "auto"

@@ -45,6 +45,11 @@ class SamplingConfig:
             if not holds:
                 raise ValueError(f"sampling.{name}: {getattr(self, name)} is refused; it must be {right}")
 
+    @property
+    def truncates(self) -> bool:
+        """Whether tokens are drawn from another distribution than softmax(logits / temperature)."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.repetition_penalty != 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
@@ -53,6 +58,8 @@ class Rollout:
     groups: tuple[Group, ...]
     prefill_seconds: float
     decode_seconds: float
+    truncation_gap: float = 0.0
+    """Sum over tokens of log q - log pi, q what top-k, top-p, min-p and penalties left to sample from."""
 
     @property
     def tokens(self) -> int:

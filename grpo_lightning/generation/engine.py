@@ -50,19 +50,23 @@ class BuiltinGenerator:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         step = max(1, sampling.max_rows // group_size)
         groups: dict[int, Group] = {}
-        prefill = decode = 0.0
+        prefill = decode = gap = 0.0
         for start in range(0, len(order), step):
             part = order[start : start + step]
             decoding = _Decoding(self, [prompts[i] for i in part], forced, group_size, sampling, seed)
             prefill += decoding.prefill()
             decode += decoding.run()
+            gap += float(decoding.truncation_gap)
             completions = decoding.completions(prefix)
             for row, i in enumerate(part):
                 own = tuple(completions[row * group_size : (row + 1) * group_size])
                 groups[i] = Group(prompt=prompts[i], completions=own)
         self.policy.train(was_training)
         return Rollout(
-            groups=tuple(groups[i] for i in range(len(prompts))), prefill_seconds=prefill, decode_seconds=decode
+            groups=tuple(groups[i] for i in range(len(prompts))),
+            prefill_seconds=prefill,
+            decode_seconds=decode,
+            truncation_gap=gap,
         )
 
 
@@ -101,6 +105,7 @@ class _Decoding:
         self.uniform = uniforms(seed, keys, sampling.max_tokens).to(self.device)
         self.tokens = torch.zeros((batch, sampling.max_tokens), dtype=torch.long, device=self.device)
         self.logprobs = torch.zeros((batch, sampling.max_tokens), device=self.device)
+        self.truncation_gap = torch.zeros((), dtype=torch.float64, device=self.device)
         self.lengths = torch.full((batch,), sampling.max_tokens, device=self.device)
         self.rows = torch.arange(batch, device=self.device)
         self.alive = torch.ones(batch, dtype=torch.bool, device=self.device)
@@ -181,11 +186,14 @@ class _Decoding:
         if greedy:
             token = scaled.argmax(dim=-1)
         else:
-            probs = logprobs.exp() if self.seen is None else torch.softmax(scaled, dim=-1)
-            token = draw(truncate(probs, self.sampling), self.uniform[self.rows, step])
+            probs = truncate(logprobs.exp() if self.seen is None else torch.softmax(scaled, dim=-1), self.sampling)
+            token = draw(probs, self.uniform[self.rows, step])
         live = self.rows[self.alive]
         self.tokens[live, step] = token[self.alive]
         self.logprobs[live, step] = logprobs.gather(1, token[:, None]).squeeze(1)[self.alive]
+        if self.sampling.truncates and not greedy:
+            drawn = (probs.gather(1, token[:, None]).squeeze(1) / probs.sum(dim=-1)).log()[self.alive]
+            self.truncation_gap += (drawn - self.logprobs[live, step]).sum()
         if self.seen is not None:
             self.seen.scatter_(1, token[:, None], True)
         return token

@@ -1,0 +1,112 @@
+"""Prompts -> a scored rollout; with dynamic sampling in several rounds, until enough groups carry signal."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from grpo_lightning.filters import FilterConfig, Outcome, outcome
+from grpo_lightning.generation import Rollout
+from grpo_lightning.ranks import Ranks
+from grpo_lightning.types import Prompt, RewardStats, Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """Everything that one step generated, and which of its groups train."""
+
+    rollout: Rollout
+    scores: Scores
+    outcome: Outcome
+    train: Bool[np.ndarray, " P"]
+    rounds: int
+    rollout_seconds: float
+    reward_seconds: float
+
+
+def collect(
+    prompts: Sequence[Prompt],
+    *,
+    config: FilterConfig,
+    reward: str,
+    generate: Callable[[Sequence[Prompt]], Rollout],
+    score: Callable[[Rollout], Scores],
+    draw: Callable[[int], list[Prompt]],
+    ranks: Ranks,
+) -> Collected:
+    """This rank's share of a step. `draw(n)` gives its share of n further prompts, or of fewer if there are no more.
+
+    With `silent: refill` rounds go on until, over all ranks, as many groups carry signal as there were prompts. How
+    many prompts a round draws follows from the share with signal so far; a surplus in the last round does not train.
+    All ranks make the same number of rounds.
+    """
+    wanted = int(ranks.sum(torch.tensor(float(len(prompts)))))
+    rollouts: list[Rollout] = []
+    scores: list[Scores] = []
+    train: list[np.ndarray] = []
+    clock = [0.0, 0.0]
+    found = drawn = 0
+    while prompts and len(rollouts) < (config.max_rounds if config.silent == "refill" else 1):
+        started = time.perf_counter()
+        rollouts.append(generate(prompts))
+        clock[0] += time.perf_counter() - started
+        started = time.perf_counter()
+        scores.append(score(rollouts[-1]))
+        clock[1] += time.perf_counter() - started
+        signal = outcome(_of(scores[-1], reward)).mixed
+        everywhere = np.stack(ranks.gather(signal), axis=1).reshape(-1)
+        admitted = everywhere & (found + np.cumsum(everywhere) <= wanted)
+        train.append(admitted.reshape(-1, ranks.size)[:, ranks.rank])
+        found, drawn = found + int(admitted.sum()), drawn + len(everywhere)
+        missing = wanted - found
+        if missing == 0:
+            break
+        prompts = draw(min(wanted, math.ceil(missing * drawn / max(found, 1)))) if config.silent == "refill" else []
+    whole = joined_scores(scores)
+    result = outcome(_of(whole, reward))
+    return Collected(
+        rollout=joined_rollouts(rollouts),
+        scores=whole,
+        outcome=result,
+        train=np.ones_like(result.mixed) if config.silent == "train" else np.concatenate(train),
+        rounds=len(rollouts),
+        rollout_seconds=clock[0],
+        reward_seconds=clock[1],
+    )
+
+
+def _of(scores: Scores, reward: str) -> np.ndarray:
+    return scores.rewards[:, :, scores.names.index(reward)]
+
+
+def joined_rollouts(parts: Sequence[Rollout]) -> Rollout:
+    """The rounds of a step as one rollout."""
+    return Rollout(
+        groups=tuple(group for part in parts for group in part.groups),
+        prefill_seconds=sum(part.prefill_seconds for part in parts),
+        decode_seconds=sum(part.decode_seconds for part in parts),
+        truncation_gap=sum(part.truncation_gap for part in parts),
+    )
+
+
+def joined_scores(parts: Sequence[Scores]) -> Scores:
+    """The rounds of a step as one; of latencies the worst round's."""
+    return Scores(
+        names=parts[0].names,
+        rewards=np.concatenate([part.rewards for part in parts]),
+        stats=tuple(
+            RewardStats(
+                seconds=sum(each.seconds for each in stats),
+                errors=sum(each.errors for each in stats),
+                crashes=sum(each.crashes for each in stats),
+                timeouts=sum(each.timeouts for each in stats),
+                latency_p50=max(each.latency_p50 for each in stats),
+                latency_p99=max(each.latency_p99 for each in stats),
+            )
+            for stats in zip(*(part.stats for part in parts), strict=True)
+        ),
+    )

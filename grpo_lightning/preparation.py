@@ -1,0 +1,181 @@
+"""A scored rollout -> the samples of its update: which train, with which advantage, weight and reference.
+
+The middle of the algorithm. Everything that looks at more than one sequence is settled here, once per rollout and over
+all ranks, so that the optimizer steps behind it may cut the samples as they like.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from grpo_lightning import losses
+from grpo_lightning.advantages import AdvantageConfig, group_advantages, keep_best, overlong_penalty
+from grpo_lightning.batching import Sample, samples_of, with_advantages
+from grpo_lightning.collection import Collected
+from grpo_lightning.combine import weighted_sum
+from grpo_lightning.filters import FilterConfig
+from grpo_lightning.generation import Rollout, SamplingConfig
+from grpo_lightning.logprobs import TokenLogprobs
+from grpo_lightning.mismatch import MismatchConfig, accepts, token_weights
+from grpo_lightning.objective import ObjectiveConfig
+from grpo_lightning.ranks import Ranks
+from grpo_lightning.types import Scores
+
+Forward = Callable[[Sequence[Sample]], list[TokenLogprobs]]
+"""What a model says of each sample, without gradient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The settings that make a variant of GRPO."""
+
+    advantage: AdvantageConfig
+    objective: ObjectiveConfig
+    filters: FilterConfig
+    mismatch: MismatchConfig
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the policy itself must see the rollout before its first update."""
+        return self.mismatch.correction != "none" or self.objective.entropy.top_share < 1
+
+    def check(self, group_size: int, sampling: SamplingConfig, *, single_update: bool) -> None:
+        """Refuses what contradicts the other settings."""
+        advantage = self.advantage
+        if advantage.keep is not None and advantage.keep > group_size:
+            raise ValueError(f"advantage.keep: {advantage.keep} is more than the {group_size} of group_size")
+        if advantage.overlong_buffer > sampling.max_tokens:
+            raise ValueError(
+                f"advantage.overlong_buffer: {advantage.overlong_buffer} is more than sampling.max_tokens, "
+                f"{sampling.max_tokens}"
+            )
+        if self.objective.loss == "reinforce" and not single_update:
+            raise ValueError(
+                "objective.loss: 'reinforce' looks at no ratio and is right for one update per rollout only; set "
+                "update.num_iterations and update.minibatches to 1, or take 'cispo'"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a training step trains on; also for callbacks that show it."""
+
+    rollout: Rollout
+    scores: Scores
+    rewards: Float[np.ndarray, "P G"]
+    """Combined; NaN where nothing applies or the completion was left out."""
+    advantages: Float[np.ndarray, "P G"]
+    samples: list[Sample]
+    masked: dict[str, tuple[float, float]]
+    """Cause -> tokens that do not train for it, out of how many."""
+
+
+def prepare(
+    found: Collected,
+    recipe: Recipe,
+    *,
+    weights: Float[np.ndarray, " K"],
+    max_tokens: int,
+    beta: float,
+    policy: Forward,
+    reference: Forward | None,
+    ranks: Ranks,
+) -> Prepared:
+    """Filters, then mismatch and high-entropy tokens, rewards to advantages, and the reference."""
+    groups = found.rollout.groups
+    lengths = np.array([[len(c.token_ids) for c in group.completions] for group in groups])
+    truncated = np.array([[c.stop_reason == "length" for c in group.completions] for group in groups])
+    keep = np.broadcast_to(found.train[:, None], lengths.shape)
+    masked: dict[str, tuple[float, float]] = {}
+    if recipe.filters.truncated == "drop":
+        masked["truncated"] = float(lengths[keep & truncated].sum()), float(lengths[keep].sum())
+        keep = keep & ~truncated
+    samples = samples_of(groups, keep)
+    tokens = sum(len(s.counted) for s in samples)
+    masked["no_logprob"] = float(lengths[keep].sum() - tokens), float(lengths[keep].sum())
+    if recipe.looks_again:
+        samples, causes = reweighted(samples, policy(samples), recipe, ranks)
+        masked |= {cause: (count, float(tokens)) for cause, count in causes.items()}
+    keep = np.zeros(lengths.shape, dtype=bool)
+    for s in samples:
+        keep[s.group, s.sample] = True
+    rewards = weighted_sum(np.where(keep[:, :, None], found.scores.rewards, np.nan), weights)
+    rewards = rewards + overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_buffer)
+    values = global_advantages(keep_best(rewards, lengths, recipe.advantage), lengths, recipe.advantage, ranks)
+    samples = with_advantages(samples, values)
+    if reference is not None:
+        samples = with_reference(samples, reference(samples), recipe.objective, beta, ranks)
+    return Prepared(
+        rollout=found.rollout, scores=found.scores, rewards=rewards, advantages=values, samples=samples, masked=masked
+    )
+
+
+def reweighted(
+    samples: Sequence[Sample], policy: Sequence[TokenLogprobs], recipe: Recipe, ranks: Ranks
+) -> tuple[list[Sample], dict[str, float]]:
+    """The samples that the mismatch filter accepts, with their weights; and how many tokens each cause masks.
+
+    `policy` is what the policy says of them before the first update.
+    """
+    corrects, top_share = recipe.mismatch.correction != "none", recipe.objective.entropy.top_share
+    masked: dict[str, float] = {}
+    pairs = list(zip(samples, policy, strict=True))
+    if corrects:
+        pairs = [(s, told) for s, told in pairs if accepts(recipe.mismatch, told.logprobs, s.sampler_logprobs)]
+        masked["mismatch"] = float(sum(len(s.counted) for s in samples) - sum(len(s.counted) for s, _ in pairs))
+    entropies = [told.entropy.numpy() for _, told in pairs]
+    threshold = torch.tensor(top_quantile(entropies, top_share, ranks))
+    kept = []
+    for s, told in pairs:
+        weights = token_weights(recipe.mismatch, told.logprobs, s.sampler_logprobs)
+        if corrects:
+            masked["mismatch"] += float((weights == 0).sum())
+            s = replace(s, proximal_logprobs=told.logprobs)
+        if top_share < 1:
+            masked["low_entropy"] = masked.get("low_entropy", 0.0) + float((told.entropy < threshold).sum())
+            weights = torch.where(told.entropy < threshold, 0.0, weights)
+        kept.append(replace(s, weights=weights))
+    return kept, masked
+
+
+def top_quantile(values: Sequence[np.ndarray], share: float, ranks: Ranks) -> float:
+    """The value above which `share` of all values lie, over all ranks."""
+    everywhere = np.concatenate(ranks.gather(np.concatenate([np.zeros(0, dtype=np.float32), *values])))
+    return float(np.quantile(everywhere, 1 - share)) if len(everywhere) else 0.0
+
+
+def global_advantages(
+    rewards: Float[np.ndarray, "P G"], lengths: Int[np.ndarray, "P G"], config: AdvantageConfig, ranks: Ranks
+) -> Float[np.ndarray, "P G"]:
+    """This rank's rows of the advantages, whose statistics cover all ranks."""
+    if not config.needs_all_ranks or ranks.size == 1:
+        return group_advantages(rewards, lengths, config)
+    parts = ranks.gather(np.stack([rewards, lengths], axis=2))
+    whole = np.concatenate(parts)
+    start = sum(map(len, parts[: ranks.rank]))
+    return group_advantages(whole[:, :, 0], whole[:, :, 1].astype(int), config)[start : start + len(rewards)]
+
+
+def with_reference(
+    samples: Sequence[Sample], told: Sequence[TokenLogprobs], objective: ObjectiveConfig, beta: float, ranks: Ranks
+) -> list[Sample]:
+    """The samples with the reference's log-probs; or, with the KL in the reward, A_t + beta (mean KL - KL_t) instead.
+
+    The KL's mean is over all tokens of all ranks, so that it moves no baseline.
+    """
+    if objective.kl.place == "loss":
+        return [replace(s, reference_logprobs=each.logprobs) for s, each in zip(samples, told, strict=True)]
+    estimator = objective.kl.estimator
+    distances = [
+        losses.kl(s.base_logprobs, each.logprobs, estimator=estimator) for s, each in zip(samples, told, strict=True)
+    ]
+    counts = torch.tensor([sum(float(d.sum()) for d in distances), sum(map(len, distances))], dtype=torch.float64)
+    total, tokens = ranks.sum(counts).tolist()
+    mean = total / max(tokens, 1.0)
+    return [
+        replace(s, advantages=s.advantages + beta * (mean - distance), reference_logprobs=each.logprobs)
+        for s, distance, each in zip(samples, distances, told, strict=True)
+    ]
