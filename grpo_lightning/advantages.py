@@ -38,16 +38,16 @@ class AdvantageConfig:
     """GFPO: of each group only this many completions train, the best by `keep_by`; null: all."""
     keep_by: Literal["length", "efficiency"] = "length"
     """`length`: the shortest. `efficiency`: the highest reward per token."""
-    overlong_buffer: int = 0
-    """DAPO's soft punishment: over the last so many tokens before sampling.max_tokens the reward falls by up to 1."""
+    overlong_share: float = 0.0
+    """DAPO's soft punishment: over this last share of sampling.max_tokens the reward falls by up to 1 (0.2)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.eps < np.inf:
             raise ValueError(f"advantage.eps: {self.eps} is refused; use 0 or a small positive number like 1e-4")
         if self.keep is not None and self.keep < 2:
             raise ValueError(f"advantage.keep: {self.keep} has no baseline; keep at least 2 completions of a group")
-        if self.overlong_buffer < 0:
-            raise ValueError(f"advantage.overlong_buffer: {self.overlong_buffer} is refused; it must be 0 or positive")
+        if not 0 <= self.overlong_share <= 1:
+            raise ValueError(f"advantage.overlong_share: {self.overlong_share} is refused; it must be between 0 and 1")
 
     @property
     def needs_all_ranks(self) -> bool:
@@ -101,8 +101,9 @@ def _centred(
             return np.where(signal, filled - (weights * filled).sum(axis=1, keepdims=True) / tokens, 0.0)
         case "runner_up":
             ordered = np.sort(np.where(valid, rewards, -np.inf), axis=1)
-            lead = np.where(np.isfinite(ordered[:, -2:-1]), ordered[:, -1:] - ordered[:, -2:-1], 0.0)
-            return np.where(valid & (rewards == ordered[:, -1:]), lead, 0.0)
+            best, second = ordered[:, -1:], ordered[:, -2:-1]
+            lead = np.where(np.isfinite(second), best, 0.0) - np.where(np.isfinite(second), second, 0.0)
+            return np.where(valid & (rewards == best), lead, 0.0)
 
 
 def _scale(
@@ -136,8 +137,9 @@ def has_signal(rewards: Float[Array, "P G"]) -> Bool[Array, " P"]:
     return np.asarray(low < high)
 
 
-def overlong_penalty(lengths: Int[Array, "P G"], max_tokens: int, buffer: int) -> Float[Array, "P G"]:
-    """clamp(-(L - (L_max - buffer)) / buffer, -1, 0), DAPO's (https://arxiv.org/abs/2503.14476, eq. 13)."""
+def overlong_penalty(lengths: Int[Array, "P G"], max_tokens: int, share: float) -> Float[Array, "P G"]:
+    """clamp(-(L - (L_max - b)) / b, -1, 0), b = share x L_max (DAPO, https://arxiv.org/abs/2503.14476, eq. 13)."""
+    buffer = share * max_tokens
     if buffer == 0:
         return np.zeros(lengths.shape)
     return np.clip(-(lengths - (max_tokens - buffer)) / buffer, -1.0, 0.0)

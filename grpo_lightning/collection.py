@@ -50,7 +50,8 @@ def collect(
     train: list[np.ndarray] = []
     clock = [0.0, 0.0]
     found = drawn = 0
-    while prompts and len(rollouts) < (config.max_rounds if config.silent == "refill" else 1):
+    rounds = config.max_rounds if config.silent == "refill" else 1
+    while prompts:
         started = time.perf_counter()
         rollouts.append(generate(prompts))
         clock[0] += time.perf_counter() - started
@@ -63,9 +64,9 @@ def collect(
         train.append(admitted.reshape(-1, ranks.size)[:, ranks.rank])
         found, drawn = found + int(admitted.sum()), drawn + len(everywhere)
         missing = wanted - found
-        if missing == 0:
+        if missing == 0 or len(rollouts) == rounds:
             break
-        prompts = draw(min(wanted, math.ceil(missing * drawn / max(found, 1)))) if config.silent == "refill" else []
+        prompts = draw(min(wanted, math.ceil(missing * drawn / max(found, 1))))
     whole = joined_scores(scores)
     result = outcome(_of(whole, reward))
     return Collected(

@@ -105,7 +105,7 @@ def sapo(
     log_ratio: Float[Tensor, " N"], advantages: Float[Tensor, " N"], *, tau_positive: float, tau_negative: float
 ) -> Float[Tensor, " N"]:
     """-(4 / tau) sigmoid(tau (rho - 1)) A, tau by the sign of A (https://arxiv.org/abs/2511.20347): a soft clip."""
-    tau = torch.where(advantages > 0, tau_positive, tau_negative)
+    tau = torch.full_like(advantages, tau_negative).masked_fill(advantages > 0, tau_positive)
     return -4 / tau * torch.sigmoid(tau * (torch.exp(log_ratio) - 1)) * advantages
 
 
@@ -172,8 +172,8 @@ def vespo(
     with torch.no_grad():
         log_w = sequence_sums(policy_logprobs - sampler_logprobs, lengths).clamp(-LOG_LIMIT, LOG_LIMIT)
         log_w = spread(log_w, lengths)
-        k = torch.where(advantages >= 0, k_positive, k_negative)
-        lam = torch.where(advantages >= 0, lambda_positive, lambda_negative)
+        k = torch.full_like(advantages, k_negative).masked_fill(advantages >= 0, k_positive)
+        lam = torch.full_like(advantages, lambda_negative).masked_fill(advantages >= 0, lambda_positive)
         phi = torch.exp(lam + k * log_w - lam * torch.exp(log_w))
     return -phi * advantages * policy_logprobs
 

@@ -108,7 +108,7 @@ class GRPOModule(LightningModule):
         self.reference: PreTrainedModel | None
         self.policy_config, self.group_size, self.sampling, self.update = policy, group_size, sampling, update
         self.recipe = Recipe(advantage=advantage, objective=objective, filters=filters, mismatch=mismatch)
-        self.recipe.check(group_size, sampling, single_update=update.num_iterations * update.minibatches == 1)
+        self.recipe.check(group_size, single_update=update.num_iterations * update.minibatches == 1)
         self.optimizer_config, self.evaluation, self.seed = optimizer, evaluation, seed
         self.first_step_checks = first_step_checks
         self.scorer = Scorer(rewards, workers=reward_workers)

@@ -17,7 +17,7 @@ from grpo_lightning.batching import Sample, samples_of, with_advantages
 from grpo_lightning.collection import Collected
 from grpo_lightning.combine import weighted_sum
 from grpo_lightning.filters import FilterConfig
-from grpo_lightning.generation import Rollout, SamplingConfig
+from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.mismatch import MismatchConfig, accepts, token_weights
 from grpo_lightning.objective import ObjectiveConfig
@@ -42,16 +42,11 @@ class Recipe:
         """Whether the policy itself must see the rollout before its first update."""
         return self.mismatch.correction != "none" or self.objective.entropy.top_share < 1
 
-    def check(self, group_size: int, sampling: SamplingConfig, *, single_update: bool) -> None:
+    def check(self, group_size: int, *, single_update: bool) -> None:
         """Refuses what contradicts the other settings."""
         advantage = self.advantage
         if advantage.keep is not None and advantage.keep > group_size:
             raise ValueError(f"advantage.keep: {advantage.keep} is more than the {group_size} of group_size")
-        if advantage.overlong_buffer > sampling.max_tokens:
-            raise ValueError(
-                f"advantage.overlong_buffer: {advantage.overlong_buffer} is more than sampling.max_tokens, "
-                f"{sampling.max_tokens}"
-            )
         if self.objective.loss == "reinforce" and not single_update:
             raise ValueError(
                 "objective.loss: 'reinforce' looks at no ratio and is right for one update per rollout only; set "
@@ -103,7 +98,7 @@ def prepare(
     for s in samples:
         keep[s.group, s.sample] = True
     rewards = weighted_sum(np.where(keep[:, :, None], found.scores.rewards, np.nan), weights)
-    rewards = rewards + overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_buffer)
+    rewards = rewards + overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_share)
     values = global_advantages(keep_best(rewards, lengths, recipe.advantage), lengths, recipe.advantage, ranks)
     samples = with_advantages(samples, values)
     if reference is not None:

@@ -28,6 +28,15 @@ def brevity(records: Sequence[Record]) -> list[float]:
     return [1 / (1 + len(record.token_ids)) for record in records]
 
 
+def many_digits(records: Sequence[Record]) -> list[float]:
+    """Right where a third of the completion is digits: sometimes."""
+    return [float(value >= 1 / 3) for value in share_of_digits(records)]
+
+
+def always(records: Sequence[Record]) -> list[float]:
+    return [1.0 for _ in records]
+
+
 def nothing_applies(records: Sequence[Record]) -> list[None]:
     return [None for _ in records]
 

@@ -135,3 +135,131 @@ def test_standing_in_makes_no_signal_out_of_rounding(count: int) -> None:
     assert not has_signal(found).any()
     both = np.concatenate([rewards, np.ones_like(rewards)], axis=2)
     assert not has_signal(weighted_sum(both, np.array([1.0, 0.5]))).any()
+
+
+# -------------------------------------------------------------------------------------------- other centres and scales
+
+
+REWARDS = np.array([[4.0, 1.0, 1.0, 2.0], [1.0, 0.0, 0.0, 0.0]])
+"""Group means 2 and 0.25; mean of all 9 / 8 = 1.125."""
+TOKENS = np.array([[1, 1, 2, 4], [2, 2, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("centre", "expected"),
+    [
+        ("none", REWARDS.tolist()),
+        ("group", [[2, -1, -1, 0], [0.75, -0.25, -0.25, -0.25]]),
+        # against the mean of the others: 4 - 4/3, 1 - 7/3, 1 - 7/3, 2 - 6/3
+        ("leave_one_out", [[8 / 3, -4 / 3, -4 / 3, 0], [1, -1 / 3, -1 / 3, -1 / 3]]),
+        # (4 + 1 + 2 + 8) / 8 = 1.875, and 2 / 8
+        ("length", [[2.125, -0.875, -0.875, 0.125], [0.75, -0.25, -0.25, -0.25]]),
+        ("batch", [[2.875, -0.125, -0.125, 0.875], [-0.125, -1.125, -1.125, -1.125]]),
+        ("runner_up", [[2, 0, 0, 0], [1, 0, 0, 0]]),  # 4 leads 2, and 1 leads 0
+    ],
+)
+def test_centres_by_hand(centre: str, expected: list[list[float]]) -> None:
+    found = group_advantages(REWARDS, AdvantageConfig(centre=centre, scale="none"), TOKENS)
+    assert found.ravel().tolist() == pytest.approx(np.array(expected).ravel().tolist())
+
+
+def test_scales_by_hand() -> None:
+    """group: sums of squares 4 + 1 + 1 = 6 and 0.5625 + 3 x 0.0625 = 0.75 over 3. batch: squares of all rewards,
+    16 + 1 + 1 + 4 + 1 = 23, less 9^2 / 8, over 7. whiten: of the centred ones, whose mean is 0, 6.75 over 7. mean: 2
+    and 0.25."""
+    expected = {
+        "group": [math.sqrt(6 / 3), math.sqrt(0.75 / 3)],
+        "batch": [math.sqrt((23 - 81 / 8) / 7)] * 2,
+        "whiten": [math.sqrt(6.75 / 7)] * 2,
+        "mean": [2.0, 0.25],
+    }
+    for scale, (first, second) in expected.items():
+        found = group_advantages(REWARDS, AdvantageConfig(scale=scale, eps=0.0))
+        assert found[:, 0].tolist() == pytest.approx([2 / first, 0.75 / second]), scale
+
+
+def test_population_statistics_over_the_batch() -> None:
+    found = group_advantages(REWARDS, AdvantageConfig(centre="batch", scale="batch", std="population", eps=0.0))
+    assert found.mean() == pytest.approx(0.0, abs=1e-12)
+    assert (found**2).mean() == pytest.approx(1.0)
+
+
+def test_the_batch_mean_is_over_what_has_a_reward() -> None:
+    """Of 1, 0 and 2 the mean is 1."""
+    found = group_advantages(np.array([[1.0, 0.0], [2.0, NAN]]), AdvantageConfig(centre="batch", scale="none"))
+    assert found.tolist() == [[0, -1], [1, 0]]
+
+
+def test_maxrl_without_a_right_answer_is_zero_and_refuses_negative_rewards() -> None:
+    """One right of four: (1 - 1/4) / (1/4) = 3 and -1; none right: a mean of 0, so zeros."""
+    config = AdvantageConfig(scale="mean")
+    assert group_advantages(np.array([[1.0, 0, 0, 0], [0.0, 0, 0, 0]]), config).tolist() == [[3, -1, -1, -1], [0] * 4]
+    with pytest.raises(ValueError, match=r"advantage\.scale: 'mean' needs rewards of at least 0; one is -1"):
+        group_advantages(np.array([[1.0, -1.0]]), config)
+
+
+def test_the_best_without_a_lead_gets_nothing() -> None:
+    config = AdvantageConfig(centre="runner_up", scale="none")
+    found = group_advantages(np.array([[1.0, 1.0, 0.0], [NAN, 1.0, NAN], [NAN, 1.0, 0.25]]), config)
+    assert found.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0.75, 0]]
+
+
+@pytest.mark.parametrize("centre", ["group", "leave_one_out", "length", "runner_up"])
+def test_equal_rewards_give_exactly_zero_from_every_centre_in_the_group(centre: str) -> None:
+    for scale in ("group", "batch", "whiten", "mean", "none"):
+        rewards = np.stack([np.full(7, 0.1), np.linspace(0, 1, 7)])
+        found = group_advantages(rewards, AdvantageConfig(centre=centre, scale=scale), np.arange(14).reshape(2, 7))
+        assert (found[0] == 0).all(), scale
+
+
+@given(
+    groups,
+    st.sampled_from(["group", "leave_one_out", "length", "batch", "runner_up", "none"]),
+    st.sampled_from(["group", "batch", "whiten", "mean", "none"]),
+    st.sampled_from(["sample", "population"]),
+)
+def test_every_combination_is_finite_and_permutes(rewards: np.ndarray, centre: str, scale: str, std: str) -> None:
+    rewards = np.abs(rewards)
+    config = AdvantageConfig(centre=centre, scale=scale, std=std)
+    lengths = np.arange(rewards.size).reshape(rewards.shape)
+    found = group_advantages(rewards, config, lengths)
+    assert np.isfinite(found).all()
+    assert (found[np.isnan(rewards)] == 0).all()
+    turned = group_advantages(rewards[::-1, ::-1], config, lengths[::-1, ::-1])
+    assert np.allclose(turned[::-1, ::-1], found, rtol=1e-6, atol=1e-6)
+
+
+def test_overlong_penalty_by_hand() -> None:
+    """L_max 100, share 0.2: from 80 tokens on 1/20 for each more, so 0, 0, -0.25, -1, and never below."""
+    found = advantages.overlong_penalty(np.array([[10, 80, 85, 100]]), 100, 0.2)
+    assert found.tolist() == [[0, 0, -0.25, -1]]
+    assert advantages.overlong_penalty(np.array([[10, 100]]), 100, 0.0).tolist() == [[0, 0]]
+
+
+def test_keeping_the_shortest_and_the_most_efficient() -> None:
+    """Lengths 4, 1, 3, 2 and rewards 8, 1, 0, NaN: the two shortest with a reward are 1 and 3 tokens long; rewards per
+    token are 2, 1, 0."""
+    rewards, lengths = np.array([[8.0, 1.0, 0.0, NAN]]), np.array([[4, 1, 3, 2]])
+    shortest = advantages.keep_best(rewards, lengths, AdvantageConfig(keep=2))
+    assert np.isnan(shortest).tolist() == [[True, False, False, True]]
+    efficient = advantages.keep_best(rewards, lengths, AdvantageConfig(keep=2, keep_by="efficiency"))
+    assert np.isnan(efficient).tolist() == [[False, False, True, True]]
+    assert advantages.keep_best(rewards, lengths, AdvantageConfig()) is rewards
+
+
+def test_what_is_not_kept_leaves_the_statistics() -> None:
+    """GFPO: of (1, 0, 5) the first two are kept, mean 0.5, so +-0.5 and 0."""
+    kept = advantages.keep_best(np.array([[1.0, 0.0, 5.0]]), np.array([[1, 2, 3]]), AdvantageConfig(keep=2))
+    assert group_advantages(kept, AdvantageConfig(scale="none")).tolist() == [[0.5, -0.5, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": 1}, r"advantage\.keep: 1 has no baseline; keep at least 2"),
+        ({"overlong_share": 1.5}, r"advantage\.overlong_share: 1\.5 is refused"),
+    ],
+)
+def test_contradictions_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdvantageConfig(**settings)

@@ -26,7 +26,7 @@ LAYERS = [
 ]
 """Lowest first. A module imports from lower layers; within a layer too, as long as there is no cycle."""
 
-HEAVY = {"torch", "lightning", "transformers", "datasets", "evaluate", "matplotlib", "sympy"}
+HEAVY = {"torch", "lightning", "transformers", "datasets", "evaluate", "matplotlib", "sympy", "jsonschema", "regex"}
 
 
 def imports(path: Path) -> set[str]:

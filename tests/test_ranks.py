@@ -26,3 +26,13 @@ def test_two_ranks_are_one(tmp_path: Path, reduction: str) -> None:
     for name, value in before.items():
         # Adam's first steps are lr x the gradient's sign: a wrong gradient moves a weight by 1e-3 or more.
         assert float((value - after[name]).abs().max()) < 1e-4, name
+
+
+def test_two_ranks_give_the_gradient_of_one_for_every_loss_and_reduction(tmp_path: Path) -> None:
+    """Shares of three groups and one, and of all and none, whose rank keeps step with ghosts; in float64."""
+    command = [sys.executable, "-m", "tests.rank_gradients", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    worst = json.loads((tmp_path / "worst.json").read_text())
+    assert len(worst) == 11 * 5
+    assert max(worst.values()) < 1e-12, worst

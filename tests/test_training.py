@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning.batching import minibatches
 from grpo_lightning.checkpoint import Interruption
+from grpo_lightning.filters import FilterConfig
+from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.mismatch import MismatchConfig
 from grpo_lightning.module import GRPOModule
-from grpo_lightning.objective import ObjectiveConfig
+from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, planned_steps
 from grpo_lightning.scoring import RewardError, RewardSpec
-from tests.fakes import REWARDS, RaisesAtCall, nothing_applies, tiny_data, tiny_module, tiny_trainer
-from tests.tiny import sample
+from tests.fakes import (
+    REWARDS,
+    RaisesAtCall,
+    always,
+    many_digits,
+    nothing_applies,
+    tiny_data,
+    tiny_module,
+    tiny_trainer,
+)
+from tests.tiny import sample, tiny_policy
 
 STEPS = 2 * 3 * 4
 """Two epochs of three rollouts (11 prompts, 4 a step), each with 2 passes of 2 minibatches."""
@@ -81,6 +94,83 @@ def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, minibatches: int)
         resumed, rest, _ = run(tmp_path, resume=checkpoint, **settings)
         assert rest.rows == rows.rows[done:], checkpoint
         assert same(weights(whole), weights(resumed)), checkpoint
+
+
+def test_resume_restores_everything_that_moves(tmp_path: Path) -> None:
+    """Adapted coefficients, a moving reference, refilled and retired prompts: from any checkpoint, to the last bit."""
+    settings = {
+        "objective": ObjectiveConfig(
+            kl=KLConfig(beta=0.05, target=0.001, sync_every=2, sync_mix=0.6),
+            entropy=EntropyConfig(bonus=0.001, target=2.0, top_share=0.8),
+        ),
+        "filters": FilterConfig(silent="refill", reward="many_digits", retire_at=0.5),
+        "rewards": [*REWARDS, RewardSpec(reward=many_digits, weight=0.0, inline=True)],
+        "max_epochs": 3,
+    }
+    whole, rows, trainer = run(tmp_path, **settings)
+    assert len({row["update/beta"] for row in rows.rows}) == len(rows.rows), "beta is adapted"
+    assert len({row["update/entropy_bonus"] for row in rows.rows}) > 3
+    assert whole.data.drawn > 0, "prompts are refilled"
+    moved = dict(whole.reference.state_dict())
+    saved = sorted((tmp_path / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    assert len(saved) == 9
+    states = [torch.load(path, weights_only=True)["PromptDataModule"] for path in saved]
+    assert len({tuple(state["retired"]) for state in states}) > 3, "prompts are retired, and come back"
+    for done in (1, 2, 3, 5, 8):
+        resumed, rest, again = run(tmp_path, resume=saved[done - 1], **settings)
+        assert rest.rows == rows.rows[done:], done
+        assert same(weights(whole), weights(resumed)), done
+        assert same(moved, dict(resumed.reference.state_dict())), done
+        assert (resumed.data.drawn, resumed.data.retired) == (whole.data.drawn, whole.data.retired)
+    assert trainer.global_step == again.global_step
+
+
+def test_a_moving_reference_ends_where_the_policy_is(tmp_path: Path) -> None:
+    """With mix 1 after every rollout, the KL at the start of each rollout is 0."""
+    kl = KLConfig(beta=0.05, sync_every=1)
+    module, recorder, _ = run(tmp_path, objective=ObjectiveConfig(kl=kl), update=UpdateConfig())
+    assert same(weights(module), dict(module.reference.state_dict()))
+    assert all(row["update/kl_to_reference"] == pytest.approx(0.0, abs=1e-7) for row in recorder.rows)
+
+
+def test_a_reference_that_is_not_the_policys_start_is_noticed(tmp_path: Path) -> None:
+    class Spoil(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            next(pl_module.reference.parameters()).data.add_(0.1)
+
+    module = tiny_module(tmp_path)
+    with pytest.raises(RuntimeError, match=r"policy and reference differ by .* so the KL is not 0"):
+        tiny_trainer(tmp_path, Spoil()).fit(module, datamodule=tiny_data(tmp_path))
+
+
+def test_an_engine_with_other_weights_is_noticed(tmp_path: Path) -> None:
+    class Stale(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            pl_module.generator.policy = tiny_policy(seed=1)
+
+    for settings, outcome in (
+        ({}, pytest.raises(RuntimeError, match=r"policy and sampler differ by .* so the ratio is not 1")),
+        ({"first_step_checks": False}, nullcontext()),
+        ({"mismatch": MismatchConfig(correction="truncate")}, nullcontext()),
+    ):
+        with outcome:
+            module = tiny_module(tmp_path, **settings)
+            tiny_trainer(tmp_path, Stale(), max_steps=1).fit(module, datamodule=tiny_data(tmp_path))
+
+
+def test_truncated_sampling_is_measured(tmp_path: Path) -> None:
+    """The gap is E[-log mass kept], so 0 without truncation and positive with it."""
+    _, plain, _ = run(tmp_path / "a", max_steps=1)
+    _, cut, _ = run(tmp_path / "b", max_steps=1, sampling=SamplingConfig(max_tokens=8, top_k=3))
+    assert plain.rows[0]["sampler/truncation_gap"] == 0.0
+    assert 0.05 < cut.rows[0]["sampler/truncation_gap"] < 3.0
+
+
+def test_all_prompts_solved_come_back(tmp_path: Path) -> None:
+    _, recorder, _ = run(tmp_path, filters=FilterConfig(retire_at=1.0, reward="always"), rewards=[
+        *REWARDS, RewardSpec(reward=always, weight=0.0, inline=True)
+    ])  # fmt: skip
+    assert len(recorder.rows) == 6
 
 
 def test_resume_at_the_end_of_each_epoch_is_exact(tmp_path: Path) -> None:
@@ -248,7 +338,10 @@ def test_metrics_cover_what_the_readme_promises(tmp_path: Path) -> None:
         "reward", "accuracy", "reward/share_of_digits", "reward/brevity", "advantage/abs", "groups/zero_signal",
         "update/kl_to_reference", "update/kl_to_sampler", "update/entropy", "update/ratio_max", "update/clipped_low",
         "update/clipped_high", "update/grad_norm", "update/lr", "update/loss", "completion/tokens",
-        "completion/tokens_max", "stop/eos", "stop/stop", "stop/length",
+        "completion/tokens_max", "stop/eos", "stop/stop", "stop/length", "groups/mixed", "groups/all_right",
+        "groups/all_wrong", "dropped/mixed", "dropped/all_right", "dropped/all_wrong", "rollout/rounds",
+        "rollout/groups", "update/entropy_bonus", "update/ratio", "update/ess", "update/beta", "masked/no_logprob",
+        "sampler/truncation_gap",
     }  # fmt: skip
     assert promised <= set(recorder.rows[0])
     row = recorder.rows[0]
