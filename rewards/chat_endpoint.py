@@ -1,0 +1,154 @@
+"""A chat model behind an OpenAI-compatible endpoint: vLLM, llama.cpp's server, or a service.
+
+Standard library only. The key is read from the environment for each request; it stands in no setting, log or error.
+"""
+
+import http.client
+import json
+import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+REPLY_BYTES = 1 << 20
+FIRST_PAUSE = 0.25
+"""Seconds before the second attempt; each later pause is twice as long."""
+SHOWN_CHARACTERS = 200
+
+
+class EndpointError(RuntimeError):
+    """No reply that can be read, and no more attempts."""
+
+
+class _TemporaryError(Exception):
+    def __init__(self, cause: str, wait: float = 0.0) -> None:
+        super().__init__(cause)
+        self.wait = wait
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to wherever it points."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where a chat model is, and how patiently it is asked."""
+
+    url: str
+    """Where the API begins, like `http://localhost:8000/v1`."""
+    model: str
+    """The model's name there."""
+    key_variable: str | None = None
+    """Name of the environment variable that holds the key; null: no key is sent."""
+    timeout: float = 9.0
+    """Seconds for an answer, retries included; less than the reward's own `timeout`."""
+    retries: int = 2
+    """Further requests after a status of 408, 429 or 5xx, or no answer at all."""
+    concurrency: int = 16
+    """Requests at a time from one process."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """More fields of the request, such as `max_tokens`. `temperature` is 0 unless set here."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            shown = "what it holds" if "@" in self.url else repr(self.url)
+            raise ValueError(f"Endpoint.url: {shown} is refused; give http:// or https://, a host and a path only")
+        if not self.model:
+            raise ValueError("Endpoint.model: '' is refused; name the model")
+        if not 0 < self.timeout < math.inf:
+            raise ValueError(f"Endpoint.timeout: {self.timeout} is refused; it must be a finite number above 0")
+        for key, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
+            if value < least:
+                raise ValueError(f"Endpoint.{key}: {value} is refused; it must be at least {least}")
+        if reserved := {"model", "messages", "stream"} & self.options.keys():
+            raise ValueError(f"Endpoint.options: {', '.join(sorted(reserved))} cannot be set there")
+        self._key()
+
+    def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The model's reply to a chat. Raises EndpointError.
+
+        Pauses between attempts double, unless the endpoint names one by Retry-After. A reply that stalls half-way can
+        take twice the timeout.
+        """
+        deadline = time.monotonic() + self.timeout
+        fields = {"temperature": 0.0} | dict(self.options) | {"model": self.model, "messages": list(messages)}
+        data = json.dumps(fields).encode()
+        for attempt in range(self.retries + 1):
+            try:
+                return _content(self._post(data, deadline))
+            except _TemporaryError as error:
+                pause = max(error.wait, FIRST_PAUSE * 2**attempt)
+                if attempt == self.retries or time.monotonic() + pause >= deadline:
+                    raise EndpointError(f"{self.url}: {error} (attempt {attempt + 1})") from None
+                time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _key(self) -> str | None:
+        if self.key_variable is None:
+            return None
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key:
+            raise ValueError(f"Endpoint.key_variable: the environment has no {self.key_variable}; set it to the key")
+        if not (key.isascii() and key.isprintable()):  # http.client would quote it in its error
+            raise ValueError(f"Endpoint.key_variable: {self.key_variable} holds characters that no key can have")
+        return key
+
+    def _post(self, data: bytes, deadline: float) -> bytes:
+        key = self._key()
+        headers = {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        request = urllib.request.Request(self.url.rstrip("/") + "/chat/completions", data, headers)
+        opener = urllib.request.build_opener(_NoRedirect)
+        try:
+            with opener.open(request, timeout=max(0.001, deadline - time.monotonic())) as response:
+                return _read(response, deadline)
+        except urllib.error.HTTPError as error:
+            cause = f"status {error.code}: {_reason(error, deadline, key)}"
+            if error.code in (408, 429) or error.code >= 500:
+                raise _TemporaryError(cause, _seconds(error.headers.get("Retry-After"))) from None
+            raise EndpointError(f"{self.url}: {cause}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _TemporaryError(f"{type(error).__name__}: {error}"[:SHOWN_CHARACTERS]) from None
+
+
+def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, deadline: float) -> bytes:
+    body = b""
+    while chunk := response.read1(1 << 16):
+        body += chunk
+        if len(body) > REPLY_BYTES:
+            raise OSError(f"the reply is longer than {REPLY_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+    return body
+
+
+def _reason(error: urllib.error.HTTPError, deadline: float, key: str | None) -> str:
+    """What the endpoint says of its refusal, on one line and without the key, which some repeat."""
+    try:
+        with error:
+            text = " ".join(_read(error, deadline).decode(errors="replace").split())
+    except (OSError, http.client.HTTPException):
+        return "no reason given"
+    return (text if key is None else text.replace(key, "[key]"))[:SHOWN_CHARACTERS]
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Retry-After as a number of seconds; a date is not heeded."""
+    return float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
+
+
+def _content(body: bytes) -> str:
+    try:
+        content = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        content = None
+    if not isinstance(content, str):
+        raise EndpointError(f"the reply is no chat completion: {body[:SHOWN_CHARACTERS]!r}")
+    return content
