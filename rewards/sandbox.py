@@ -3,8 +3,8 @@
     run_tests("def add(a, b): return a + b", "assert add(2, 2) == 4", timeout=5.0).passed
 
 Every program runs in a fresh process forked from a warm server (`sandboxing.server`). The verdict never comes from that
-process: the output of a program is compared here, and asserts run in another process that asks the code under test over
-a channel of plain data (`sandboxing.judge`, `sandboxing.channel`).
+process: the output of a program is compared here, and asserts and pairs of input and output run in another process that
+asks the code under test over a channel of plain data (`sandboxing.judge`, `sandboxing.pairs`, `sandboxing.channel`).
 
 Layers, each used where the kernel offers it, named once in the log and demanded by `Fence.strict`:
 
@@ -24,23 +24,26 @@ tests, tests whose expected values can be guessed, and names that tests use with
 makes of them. An object of the code's own class answers for its own operators (see `sandboxing.stubs`).
 Not supported in asserts: a class of the tests that derives from one under test, tests that replace names inside the
 code under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
-library objects that are no plain data (a `Path`, an `array`) between both sides, third-party packages.
+library objects that are no plain data (a `Path`, an `array`) between both sides, a metaclass asked for by `type`,
+methods with which a class derived from plain data overrides the plain ones (`E(str).join`), third-party packages.
 """
 
 import contextlib
 import fcntl
 import functools
 import json
+import math
 import os
 import select
 import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from rewards.sandboxing.pool import Fence, Pool, Report, SandboxError, ServerBroken, Worker, close_pools, pool_for
+from rewards.sandboxing.forms import Case, Pair, pairs_as_json, read_tests
+from rewards.sandboxing.pool import Fence, Kind, Pool, Report, SandboxError, ServerBroken, Worker, close_pools, pool_for
 
 __all__ = ["Fence", "SandboxError", "TestResult", "Verdict", "close_pools", "run_tests"]
 
@@ -62,6 +65,7 @@ class TestResult:
     outcome: Outcome
     label: str
     detail: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +81,39 @@ class Verdict:
 
     @property
     def fraction(self) -> float:
-        """The share of tests that passed."""
-        return sum(each.outcome == "passed" for each in self.results) / max(1, len(self.results))
+        """The share of tests that passed, by their weights."""
+        passed = math.fsum(each.weight for each in self.results if each.outcome == "passed")
+        return passed / math.fsum(each.weight for each in self.results) if self.results else 0.0
 
 
-def run_tests(
-    code: str, tests: str | Sequence[dict[str, str]], timeout: float = 10.0, fence: Fence | None = None
-) -> Verdict:
+def run_tests(code: str, tests: object, timeout: float = 10.0, fence: Fence | None = None) -> Verdict:
     """Run `code` against `tests` within `timeout` seconds for all tests together; one without time left is a timeout.
 
-    `tests` is Python source with asserts over the names that `code` defines, or a list of `{"stdin": …, "stdout": …}`:
-    the program runs once for each, has to exit with status 0, and its output is compared line by line with trailing
-    white space removed. Safe to call from several threads. Waiting for a free server does not count as time.
+    `tests` is Python source with asserts over the names that `code` defines, or of a form that `forms.read_tests` reads
+    (what it returned will do, too):
 
-    Raises `SandboxError` where no safe sandbox can be had.
+    * a list of `{"stdin": …, "stdout": …}`: the program runs once for each, has to exit with status 0, and its output
+      is compared line by line with trailing white space removed;
+    * a list of `{"function": …, "input": [arguments], "output": …}`: the function, or the method of a new `Solution`,
+      is called once for each, and what it returns is compared as JSON (`pairs.same`).
+
+    Each of these may have a `weight`, which `Verdict.fraction` heeds. Safe to call from several threads. Waiting for a
+    free server does not count as time. Raises `SandboxError` where no safe sandbox can be had, ValueError for tests of
+    no known form.
     """
     if timeout <= 0:
         raise ValueError(f"timeout must be positive, not {timeout}")
-    if not tests or (isinstance(tests, str) and not tests.strip()):
+    read = read_tests(tests)
+    if read is None:
         return Verdict(False, (), "no tests")
     pool = pool_for(fence or Fence())
-    if isinstance(tests, str):
-        return _verdict(_run_asserts(pool, code, tests, timeout))
-    return _verdict(_run_cases(pool, code, tests, timeout))
+    if isinstance(read, str):
+        return _verdict(_run_judged(pool, code, "source", read, timeout))
+    cases = [each for each in read if isinstance(each, Case)]
+    if cases:
+        return _verdict(_run_cases(pool, code, cases, timeout))
+    pairs = [each for each in read if isinstance(each, Pair)]
+    return _verdict(_weighted(_run_judged(pool, code, "pairs", pairs_as_json(pairs), timeout), pairs))
 
 
 def _verdict(results: list[TestResult]) -> Verdict:
@@ -108,18 +122,18 @@ def _verdict(results: list[TestResult]) -> Verdict:
     return Verdict(bool(results) and not bad, tuple(results), detail)
 
 
-# Asserts -------------------------------------------------------------------------------------------------------------
+# Asserts and pairs ---------------------------------------------------------------------------------------------------
 
 
-def _run_asserts(pool: Pool, code: str, tests: str, timeout: float) -> list[TestResult]:
+def _run_judged(pool: Pool, code: str, kind: Kind, tests: str, timeout: float) -> list[TestResult]:
     try:
-        lines, report = pool.with_worker(lambda worker: _judge(worker, code, tests, timeout))
+        lines, report = pool.with_worker(lambda worker: _judge(worker, code, kind, tests, timeout))
     except ServerBroken as error:
         return [TestResult("error", "sandbox", str(error))]
     return _read_results(lines, report)
 
 
-def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes, Report]:
+def _judge(worker: Worker, code: str, kind: Kind, tests: str, timeout: float) -> tuple[bytes, Report]:
     """The judge's lines, and how the code under test ended."""
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as ours:
@@ -130,7 +144,7 @@ def _judge(worker: Worker, code: str, tests: str, timeout: float) -> tuple[bytes
             near, far = (theirs.enter_context(each) for each in socket.socketpair())
             null = theirs.enter_context(open(os.devnull, "r+b")).fileno()
             worker.candidate.start("module", timeout, [null, null, null, _file_of(code, theirs), far.fileno()])
-            worker.judge.order(_file_of(tests, theirs), near.fileno(), writing)
+            worker.judge.order(kind, _file_of(tests, theirs), near.fileno(), writing)
         (lines,), ended = _read_all({reading: _MAX_RESULTS}, deadline + _GRACE)
     worker.candidate.stop()
     report = worker.candidate.finish(deadline + 2 * _GRACE - time.monotonic())
@@ -166,36 +180,40 @@ def _cause(report: Report) -> Outcome:
     return "error"
 
 
+def _weighted(results: list[TestResult], pairs: Sequence[Pair]) -> list[TestResult]:
+    """A result with its weight for each pair, also where the code did not load or the sandbox broke."""
+    if len(results) != len(pairs):
+        results = [*results, *[replace(results[-1], detail="not run")] * len(pairs)][: len(pairs)]
+    return [replace(each, weight=pair.weight) for each, pair in zip(results, pairs, strict=True)]
+
+
 # Programs ------------------------------------------------------------------------------------------------------------
 
 
-def _run_cases(pool: Pool, code: str, cases: Sequence[dict[str, str]], timeout: float) -> list[TestResult]:
-    for number, case in enumerate(cases, start=1):
-        if not isinstance(case.get("stdin"), str) or not isinstance(case.get("stdout"), str):
-            raise ValueError(f'case {number} is {case!r}; it needs strings under "stdin" and "stdout"')
+def _run_cases(pool: Pool, code: str, cases: Sequence[Case], timeout: float) -> list[TestResult]:
     results: list[TestResult] = []
     left = timeout
     for number, case in enumerate(cases, start=1):
         label = f"case {number}"
         if left <= 0:
-            results.append(TestResult("timeout", label, "no time left"))
+            results.append(TestResult("timeout", label, "no time left", case.weight))
             continue
         try:
             result, seconds = pool.with_worker(functools.partial(_run_timed, code, case, label, left))
         except ServerBroken as error:
             result, seconds = TestResult("error", label, f"sandbox: {error}"), left
-        results.append(result)
+        results.append(replace(result, weight=case.weight))
         left -= seconds
     return results
 
 
-def _run_timed(code: str, case: dict[str, str], label: str, left: float, worker: Worker) -> tuple[TestResult, float]:
+def _run_timed(code: str, case: Case, label: str, left: float, worker: Worker) -> tuple[TestResult, float]:
     started = time.monotonic()
     return _run_case(worker, code, case, label, started + left), time.monotonic() - started
 
 
-def _run_case(worker: Worker, code: str, case: dict[str, str], label: str, deadline: float) -> TestResult:
-    expected = case["stdout"]
+def _run_case(worker: Worker, code: str, case: Case, label: str, deadline: float) -> TestResult:
+    expected = case.stdout
     with contextlib.ExitStack() as ours:
         reading, writing = os.pipe()
         reading_errors, writing_errors = os.pipe()
@@ -204,7 +222,7 @@ def _run_case(worker: Worker, code: str, case: dict[str, str], label: str, deadl
         with contextlib.ExitStack() as theirs:
             theirs.callback(os.close, writing)
             theirs.callback(os.close, writing_errors)
-            files = [_file_of(case["stdin"], theirs), writing, writing_errors, _file_of(code, theirs)]
+            files = [_file_of(case.stdin, theirs), writing, writing_errors, _file_of(code, theirs)]
             worker.candidate.start("program", max(0.001, deadline - time.monotonic()), files)
         limits = {reading: 2 * len(expected.encode("utf-8", "replace")) + _SPARE_OUTPUT, reading_errors: _MAX_ERRORS}
         (output, errors), _ = _read_all(limits, deadline + _GRACE)

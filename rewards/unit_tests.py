@@ -1,14 +1,22 @@
 """Reward for code: the program in a completion against the row's unit tests, in the sandbox."""
 
 import json
+import logging
+import os
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 from grpo_lightning.types import Record
 from rewards.sandbox import Fence, Verdict, run_tests
+from rewards.sandboxing.forms import read_tests
 from rewards.sandboxing.pool import pool_for
 
-Tests = str | list[dict[str, str]]
+__all__ = ["UnitTests", "extract_code", "read_tests"]
+
+_logger = logging.getLogger(__name__)
 
 
 def extract_code(completion: str) -> str:
@@ -39,41 +47,31 @@ def _fenced_blocks(text: str) -> tuple[str | None, str | None]:
     return closed, None if block is None else "".join(block)
 
 
-def read_tests(value: object) -> Tests | None:
-    """The tests in a row's column; None if there are none.
-
-    Python source of asserts; a list of such sources, as in MBPP; a list of `{"stdin": …, "stdout": …}`; or such a list
-    as JSON text.
-    """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)  # Python source that begins with a list
-    if value is None or value in ("", []):
-        return None
-    if isinstance(value, str):
-        return value if value.strip() else None
-    if isinstance(value, list | tuple):
-        if all(isinstance(each, str) for each in value):
-            return "\n".join(value)
-        if all(isinstance(each, dict) and {"stdin", "stdout"} <= each.keys() for each in value):
-            return [{"stdin": str(each["stdin"]), "stdout": str(each["stdout"])} for each in value]
-    raise ValueError(f'tests must be source, a list of sources or a list of {{"stdin", "stdout"}}, not {value!r:.200}')
-
-
 class UnitTests:
-    """1.0 where the completion's program passes all unit tests of its row, else 0.0; or the fraction that it passes."""
+    """1.0 where the completion's program passes all unit tests of its row, else 0.0; or the share that it passes."""
 
     def __init__(
-        self, column: str = "tests", timeout: float = 10.0, partial: bool = False, fence: Fence | None = None
+        self,
+        column: str = "tests",
+        timeout: float = 10.0,
+        partial: bool = False,
+        entry_point: str | None = None,
+        prelude: str = "",
+        log: str | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """
         Args:
             column: Column of the row that holds the tests: asserts as Python source, a list of such sources, or a list
-                of {"stdin", "stdout"}. A row without tests has no reward.
+                of {"stdin", "stdout"} or {"function", "input", "output"}, each with a "weight" if it has one; or any
+                of these as JSON text (see `rewards.sandboxing.forms`). A row without tests has no reward.
             timeout: Seconds for all tests of one program together.
-            partial: Reward the fraction of tests passed instead of all or nothing.
+            partial: Reward the share of the tests that passed, by weight, instead of all or nothing.
+            entry_point: Column that names the function to call the tests' `check` with, as HumanEval has it. null: the
+                tests call what they test.
+            prelude: Source put before every program, for data whose solutions assume imports, as LeetCode's do.
+            log: File to which each program adds a line of JSON: prompt, code, reward, seconds, and the outcome of each
+                test (passed, failed, error, timeout or memory). null: counts only, at the level DEBUG of the log.
             fence: How the sandbox confines programs: memory, disk, and the layers that it must have.
         """
         if timeout <= 0:
@@ -81,6 +79,9 @@ class UnitTests:
         self._column = column
         self._timeout = timeout
         self._partial = partial
+        self._entry_point = entry_point
+        self._prelude = f"{prelude}\n" if prelude else ""
+        self._log = None if log is None else os.path.abspath(log)
         self._fence = fence or Fence()
 
     def __call__(self, records: Sequence[Record]) -> list[float | None]:
@@ -92,7 +93,33 @@ class UnitTests:
         tests = read_tests(record.row.get(self._column))
         if tests is None:
             return None
-        return self._value(run_tests(extract_code(record.completion), tests, self._timeout, self._fence))
+        if self._entry_point is not None and isinstance(tests, str):
+            tests = f"{tests}\ncheck({self._function_of(record)})\n"
+        started = time.perf_counter()
+        code = extract_code(record.completion)
+        verdict = run_tests(self._prelude + code, tests, self._timeout, self._fence)
+        reward = verdict.fraction if self._partial else float(verdict.passed)
+        self._note(record, code, verdict, reward, time.perf_counter() - started)
+        return reward
 
-    def _value(self, verdict: Verdict) -> float:
-        return verdict.fraction if self._partial else float(verdict.passed)
+    def _function_of(self, record: Record) -> str:
+        name = record.row.get(self._entry_point or "")
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"column {self._entry_point!r} holds {name!r}; it must be the name of a function")
+        return name
+
+    def _note(self, record: Record, code: str, verdict: Verdict, reward: float, seconds: float) -> None:
+        _logger.debug("unit tests: %s; %s", dict(Counter(each.outcome for each in verdict.results)), verdict.detail)
+        if self._log is not None:
+            line = {"prompt": record.prompt, "code": code, "reward": reward, "seconds": round(seconds, 4)}
+            _append(self._log, {**line, "tests": [asdict(each) for each in verdict.results]})
+
+
+def _append(path: str, line: dict[str, object]) -> None:
+    """Add a line in one write, so that those of several processes stay whole."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, json.dumps(line).encode("ascii") + b"\n")
+    finally:
+        os.close(descriptor)

@@ -92,7 +92,7 @@ def test_one_changed_digit_is_wrong(gold: str) -> None:
         ("1/2", Scalar), ("x = 3", Relation), ("2 < x < 3", Relation), ("[1,2)", Interval), (r"(1,2)\cup\{5\}", Union),
         (r"\{1,2,3\}", Collection), ("(1,2,3)", Collection), (r"\begin{pmatrix}1\\2\end{pmatrix}", Matrix), ("3:1",
         Ratio),
-        ("12:30", Time), ("the empty set", Text), (r"\int x\,dx", Text), ("__import__('os')", Text),
+        ("12:30", Time), ("the moon", Text), (r"\int x dx", Scalar), ("__import__('os')", Text),
     ],
 )  # fmt: skip
 def test_answers_have_a_type(text: str, kind: type) -> None:
@@ -186,6 +186,17 @@ HOSTILE = {
     "null and surrogate": "\x00\ud800\uffff",
     "foreign digits": "١٢٣",
     "shifted digits": "0x" + "f" * 5_000,
+    "triple integral": r"\int_0^1\int_0^1\int_0^1 \sin(xyz)\,dx\,dy\,dz",
+    "integrals in integrals": r"\int_0^1 " * 20 + "x" + r"\,dx" * 20,
+    "oscillation without end": r"\int_0^{\infty} \sin(e^{x})dx",
+    "harmonic series": r"\sum_{n=1}^{\infty}\frac1n",
+    "double series": r"\sum_{n=1}^{\infty}\sum_{m=1}^{\infty}\frac{1}{n^2m^2}",
+    "limit of a tower": r"\lim_{n\to\infty} n^{n^n}",
+    "limits of limits": r"\lim_{x\to0}" * 20 + r"\frac{\sin x}{x}",
+    "derivatives": r"\frac{d^6}{dx^6}" * 10 + "x^{x^x}",
+    "product of matrices": r"\begin{pmatrix}a&b\\c&d\end{pmatrix}" * 12,
+    "double factorial": "10^{9}!!",
+    "huge remainder": r"2^{10^9}\bmod 7",
     "division by zero": r"\frac{1}{1-1}",
 }
 

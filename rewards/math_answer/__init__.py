@@ -8,7 +8,7 @@ as code, there is no relative tolerance, and the work per check is counted and b
 Conventions, where graders differ:
 * A decimal is exact: 0.33 is not 1/3. Only a machine's decimal, ten significant digits or more, may stand for the exact
   value that it rounds; a rounded gold answer is not given by the exact one.
-* 28% is 28% and 0.28 and, because the question has often said "percent", 28.
+* 28% is 28% and 0.28 and, because the question has often said "percent", 28; but 0.5% is not given for 0.5.
 * 90 degrees is 90 and pi/2. Units and currencies may be left out; two known units are converted (1 m is 100 cm, 5 cm is
   not 5 m); an unknown word behind a number is a label.
 * A comma followed by three digits separates thousands, at top level; a comma is never a decimal point.
@@ -17,23 +17,37 @@ Conventions, where graders differ:
 * x = 5 is 5, f(x) = 2x is y = 2x and 2x; x = 2 is not y = 2. In a chain x = a = b all values must agree; behind an
   approximation sign nothing counts.
 * Boxes joined by commas, `and`, `or` are one list. A stated "final answer" after the last box replaces it.
+* Beside a plain number one letter may be a unit (10m for 10), but not the other way round. 1 hour 30 minutes is 90
+  minutes, 5'3'' is 63 inches, 22^\\circ 30' is 22.5 degrees.
+* Beside a number C(10, 3), C_10^3 and P(10, 3) are counts; beside a pair P(1, 2) is a point. I and j are the imaginary
+  unit where only the other answer writes i. The C of F(x) + C may have another letter; it may not be left out.
+* Of a gold answer (B) 12 either half will do; (E) 12 is wrong. Numbers and sets may be said in words (twelve, all real
+  numbers); an article is part of a text. Rows of equations in an environment are a list.
+* \\sqrt23 is the root of 23, 1.000.000 a million, 1.000 one, 60^o an angle.
+* 3 (mod 7) is 10 (mod 7), and 3. \\overline{AB} and \\triangle ABC are AB and ABC; over other
+  letters a bar is a mark of its own, over numbers the conjugate.
 * \\log without a base may be natural or decimal. Odd roots of negative numbers are real. Domains are not compared:
   x^2/x is x.
 * Text is compared without case, a single letter with case. 12:00 and 12:00:00 are one time; 6:2 and 3:1 one ratio, and
   3:1 is 3.
 
-Not covered: integrals, limits, infinite sums and intersections stay text, equal only to themselves.
+Derivatives are taken symbolically, integrals of polynomials and finite sums exactly. Other definite integrals, limits
+and infinite sums are approximated: they equal what agrees to eighteen digits, and nothing where two approximations
+disagree. An integral without bounds equals an antiderivative with its constant.
+
+Not covered: inverses and powers of matrices, integrals over regions, conditions behind an answer (`for n > 2`), systems
+that are equivalent without having the same equations. These stay text, equal only to themselves.
 """
 
 from collections.abc import Sequence
 
 from grpo_lightning.types import Record
 from rewards.math_answer.compare import equivalent
-from rewards.math_answer.extract import DEFAULT_PLACES, Place, boxes, extract, strict_answers
+from rewards.math_answer.extract import DEFAULT_PLACES, Place, extract, strict_answers
 from rewards.math_answer.shape import read
 from rewards.math_answer.text import MAX_CHARS, clean, squeeze
 from rewards.math_answer.tree import Text
-from rewards.math_answer.words import leading_letter, letter, plain_text
+from rewards.math_answer.words import leading_letter, led, letter, plain_text
 
 _MAX_INTEGER = 4_000
 """Digits; past it Python refuses the conversion."""
@@ -67,13 +81,26 @@ def same_answer(given: str, gold: str) -> bool:
         return True
     if _is_integer(one) and _is_integer(two):
         return int(one) == int(two)
-    choice = letter(one)
-    if choice and choice in (letter(two), leading_letter(two)):
+    if _same_choice(one, two):
         return True
     first, second = read(one), read(two)
     if isinstance(first, Text) or isinstance(second, Text):
         return plain_text(one) == plain_text(two) or equivalent(first, second)
     return equivalent(first, second)
+
+
+def _same_choice(gold: str, given: str) -> bool:
+    """B and (B) 12; of a gold answer (B) 12 either half, but not (E) 12."""
+    choice = letter(gold)
+    if choice:
+        return choice in (letter(given), leading_letter(given))
+    choice, rest = led(gold)
+    if not choice or not rest:
+        return False
+    own, own_rest = led(given)
+    if own:
+        return own == choice and (not own_rest or same_answer(own_rest, rest))
+    return letter(given) == choice or (not letter(given) and same_answer(given, rest))
 
 
 def _is_integer(text: str) -> bool:
@@ -84,8 +111,8 @@ def _is_integer(text: str) -> bool:
 def _gold(text: str) -> str:
     """The bare answer of a gold text."""
     if "\\boxed" in text or "\\fbox" in text:
-        found = boxes(text)
-        return found[-1][2] if found else text
+        found = extract(text, ("boxed",))
+        return found[0] if found else text
     for place, mark in (("hashes", "####"), ("answer_tag", "<answer>")):
         if mark in text:
             answers = extract(text, (place,))  # type: ignore[arg-type]

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from rewards.math_answer.calculus import derivative, integral, limit, series_product, series_sum
 from rewards.math_answer.tokens import FUNCTIONS, NotMathError
 from rewards.math_answer.tree import (
     IMAGINARY,
     MINUS_ONE,
+    Add,
     Call,
     Const,
     Expr,
@@ -20,14 +22,21 @@ from rewards.math_answer.tree import (
     mul,
     number,
     power,
-    substitute,
+    symbols,
 )
 
 if TYPE_CHECKING:
     from rewards.math_answer.parse import Parser
 
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10"}
-_INVERSE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_ALIASES = {
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10", "tg": "tan", "ctg": "cot", "arctg": "arctan",
+    "arcctg": "arccot", "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "asinh": "arcsinh",
+    "acosh": "arccosh", "atanh": "arctanh", "Arg": "arg",
+}  # fmt: skip
+_INVERSE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"))
+_OF_COMPLEX = frozenset(("Re", "Im", "arg"))
+"""Functions that real points say nothing about."""
+_OF_SEVERAL = frozenset(("max", "min", "gcd", "lcm"))
 
 
 def function(parser: "Parser", name: str) -> Expr:
@@ -44,11 +53,16 @@ def function(parser: "Parser", name: str) -> Expr:
             exponent = parser.exponent()
     if exponent == MINUS_ONE and name in _INVERSE:
         name, exponent = "arc" + name, None
-    arguments = parser.arguments() if _parenthesis(parser) else (bare(parser),)
+    if name in _OF_SEVERAL and parser.token.kind == "open" and parser.token.text == "set":
+        arguments = parser.arguments("set")
+    else:
+        arguments = parser.arguments() if _parenthesis(parser) else (bare(parser),)
     if name == "log" and base is not None:
         arguments, name = (*arguments, base), "log_base"
     if name == "log10":
         arguments, name = (*arguments, number(10)), "log_base"
+    if name in _OF_COMPLEX and symbols(arguments[0]):
+        name = "fn:" + name
     call = _CLOSED_FORMS[name](arguments[0]) if name in _CLOSED_FORMS else Call(name, arguments)
     return call if exponent is None else power(call, exponent)
 
@@ -75,6 +89,9 @@ def bare(parser: "Parser") -> Expr:
 
 
 def fraction(parser: "Parser") -> Expr:
+    differentiated = derivative(parser)
+    if differentiated is not None:
+        return differentiated
     top = parser.argument()
     return divide(top, parser.argument())
 
@@ -101,7 +118,26 @@ def binomial(parser: "Parser") -> Expr:
 def overline(parser: "Parser") -> Expr:
     inner = parser.argument(whole=True)
     is_segment = isinstance(inner, Mul) and all(isinstance(part, Sym) and part.name.isupper() for part in inner.factors)
-    return inner if is_segment else Call("fn:overline", (inner,))
+    return inner if is_segment else _conjugate(inner)
+
+
+def accented(name: str) -> Callable[["Parser"], Expr]:
+    """A letter with a mark over it is another letter."""
+    return lambda parser: Call("fn:" + name, (parser.argument(whole=True),))
+
+
+def _conjugate(expr: Expr) -> Expr:
+    """The conjugate, down to its names: that of a + bi is conj(a) - conj(b) i."""
+    match expr:
+        case Num():
+            return expr
+        case Add(terms):
+            return add(*map(_conjugate, terms))
+        case Mul(factors):
+            return mul(*map(_conjugate, factors))
+        case _ if not symbols(expr):
+            return Call("conj", (expr,))
+    return Call("fn:overline", (expr,))
 
 
 def shape(parser: "Parser") -> Expr:
@@ -114,30 +150,6 @@ def shape(parser: "Parser") -> Expr:
     return Sym("\\shape " + "".join(letters))
 
 
-def series_sum(parser: "Parser") -> Expr:
-    return _bounded(parser, "sum")
-
-
-def series_product(parser: "Parser") -> Expr:
-    return _bounded(parser, "prod")
-
-
-def _bounded(parser: "Parser", kind: str) -> Expr:
-    """\\sum_{k=a}^{b} body, the index renamed so that its letter does not matter."""
-    parser.expect("op", "_")
-    parser.expect("open", "{")
-    index = parser.take()
-    parser.expect("rel", "=")
-    low = parser.expression()
-    parser.expect("close", "{")
-    parser.expect("op", "^")
-    high = parser.argument(whole=True)
-    if index.kind != "sym":
-        raise NotMathError("an index is a letter")
-    body = parser.term()
-    return Call(kind, (substitute(body, index.text, Sym("\\index")), low, high))
-
-
 _CLOSED_FORMS: dict[str, Callable[[Expr], Expr]] = {
     "exp": lambda angle: power(Const("e"), angle),
     "cis": lambda angle: add(Call("cos", (angle,)), mul(IMAGINARY, Call("sin", (angle,)))),
@@ -148,8 +160,14 @@ COMMANDS: dict[str, Callable[["Parser"], Expr]] = {
     "cbrt": cube_root,
     "binom": binomial,
     "overline": overline,
+    "dot": accented("dot"),
+    "ddot": accented("ddot"),
+    "tilde": accented("tilde"),
+    "widetilde": accented("tilde"),
     "angle": shape,
     "triangle": shape,
     "sum": series_sum,
     "prod": series_product,
+    "int": integral,
+    "lim": limit,
 }

@@ -4,6 +4,7 @@ There is no tolerance. What may differ is spelling: units left out, labels (x = 
 order of a list, a factor of an equation. The conventions are listed in `math_answer`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -14,10 +15,12 @@ from rewards.math_answer.regions import NoRegionError, region, same_region, vari
 from rewards.math_answer.scalars import scalars
 from rewards.math_answer.tree import (
     Answer,
+    Call,
     Collection,
     Expr,
     Interval,
     Matrix,
+    Meet,
     Num,
     Ratio,
     Relation,
@@ -34,6 +37,7 @@ from rewards.math_answer.tree import (
 
 MAX_UNORDERED = 60
 _ORDER = frozenset(("<", ">", "<=", ">=", "!="))
+_COORDINATES = (Scalar(Sym("x")), Scalar(Sym("y")), Scalar(Sym("z")))
 _FLIP = {">": "<", ">=": "<="}
 
 
@@ -79,6 +83,8 @@ def value_of(relation: Relation, work: Work) -> Answer | None:
         return None
     if is_label(sides[0]):
         sides, ops = sides[1:], ops[1:]
+        while len(sides) > 1 and is_label(sides[0]) and not is_label(sides[-1]):
+            sides, ops = sides[1:], ops[1:]
     elif any(isinstance(side, Scalar) and symbols(side.expr) for side in sides):
         return None
     if "~" in ops:
@@ -114,7 +120,7 @@ def _equations(gold: Relation, given: Relation, work: Work) -> bool:
 
 def _difference(relation: Relation, at: int = 0) -> Expr | None:
     left, right = relation.sides[at : at + 2]
-    if isinstance(left, Scalar) and isinstance(right, Scalar):
+    if isinstance(left, Scalar) and isinstance(right, Scalar) and not (left.unit or right.unit):
         return add(left.expr, neg(right.expr))
     return None
 
@@ -142,7 +148,7 @@ def _ascending(relation: Relation) -> Relation:
 
 def _is_region(answer: Answer) -> bool:
     match answer:
-        case Union():
+        case Union() | Meet():
             return True
         case Relation(_, ops):
             return set(ops) <= _ORDER
@@ -168,6 +174,8 @@ def _symbolic_regions(gold: Answer, given: Answer, work: Work) -> bool:
         return _unordered(gold.parts, given.parts, work) and _unordered(gold.removed, given.removed, work)
     if isinstance(gold, Collection) and isinstance(given, Collection):
         return _unordered(gold.items, given.items, work)
+    if isinstance(gold, Meet) and isinstance(given, Meet):
+        return _unordered(gold.parts, given.parts, work)
     if isinstance(given, Relation):
         gold, given = given, gold
     return isinstance(gold, Relation) and isinstance(given, Interval) and _bounded(gold, given, work)
@@ -213,12 +221,25 @@ def _ordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> boo
 def _collections(gold: Collection, given: Collection, work: Work) -> bool:
     kinds = {gold.kind, given.kind}
     if kinds & {"tuple", "bracket"}:
-        return "set" not in kinds and _ordered(gold.items, given.items, work)
+        if "set" in kinds or _is_one_unknown(gold) or _is_one_unknown(given):
+            return False
+        return _ordered(_by_name(gold), _by_name(given), work)
+    if "set" in kinds and (_has_coordinates(gold) or _has_coordinates(given)):
+        return False
     if "set" in kinds:
         return _unordered(_distinct(gold.items, work), _distinct(given.items, work), work)
     if _names_matter(gold) != _names_matter(given):
-        return _ordered(gold.items, given.items, work)
+        return _ordered(_by_name(gold), _by_name(given), work)
     return _unordered(gold.items, given.items, work)
+
+
+def _by_name(collection: Collection) -> tuple[Answer, ...]:
+    """y = 2, x = 1 in the order x, y in which a bare pair gives them; other names as they are written."""
+    labels = [item.sides[0] if isinstance(item, Relation) else item for item in collection.items]
+    if not all(label in _COORDINATES for label in labels) or len(set(labels)) < len(labels):
+        return collection.items
+    order = sorted(range(len(labels)), key=lambda at: _COORDINATES.index(labels[at]))
+    return tuple(collection.items[at] for at in order)
 
 
 def _distinct(items: Sequence[Answer], work: Work) -> list[Answer]:
@@ -235,8 +256,24 @@ def _names_matter(collection: Collection) -> bool:
     return len(labels) > 1
 
 
+def _has_coordinates(collection: Collection) -> bool:
+    """x = 1, y = 2 is a point; x_1 = 1, x_2 = 2 are values of one unknown."""
+    labels = {item.sides[0] for item in collection.items if isinstance(item, Relation)}
+    return len(labels & set(_COORDINATES)) > 1
+
+
 def _interval_items(interval: Interval) -> tuple[Scalar, Scalar]:
     return Scalar(interval.low), Scalar(interval.high)
+
+
+def _point(place: Interval | Collection, scalar: Scalar, work: Work) -> bool:
+    """P(1, 2) is the point (1, 2)."""
+    if not isinstance(scalar.expr, Call) or not re.fullmatch("fn:[A-Z]'?", scalar.expr.name) or scalar.unit:
+        return isinstance(place, Collection) and _one_item(place, scalar, work)
+    named = tuple(Scalar(argument) for argument in scalar.expr.args)
+    if isinstance(place, Interval):
+        return not (place.low_closed or place.high_closed) and _ordered(_interval_items(place), named, work)
+    return place.kind == "tuple" and _ordered(place.items, named, work)
 
 
 def _intervals(gold: Interval, given: Interval, work: Work) -> bool:
@@ -246,17 +283,22 @@ def _intervals(gold: Interval, given: Interval, work: Work) -> bool:
     )  # fmt: skip
 
 
+def _is_one_unknown(collection: Collection) -> bool:
+    """x = 1 or x = 2: values of one letter are no point."""
+    labels = [item.sides[0] for item in collection.items if isinstance(item, Relation)]
+    return len(labels) > 1 and len(set(labels)) == 1
+
+
 def _interval_or_list(interval: Interval, collection: Collection, work: Work) -> bool:
     """(1, 3) is also a pair; a set never is."""
-    if collection.kind == "set" or interval.low_closed or interval.high_closed:
+    if collection.kind == "set" or _is_one_unknown(collection) or interval.low_closed or interval.high_closed:
         return False
-    return _ordered(_interval_items(interval), collection.items, work)
+    return _ordered(_interval_items(interval), _by_name(collection), work)
 
 
 def _matrices(gold: Matrix, given: Matrix, work: Work) -> bool:
     return (
-        gold.determinant == given.determinant
-        and len(gold.rows) == len(given.rows)
+        len(gold.rows) == len(given.rows)
         and len(gold.rows[0]) == len(given.rows[0])
         and all(
             same(a, b, work)
@@ -269,10 +311,10 @@ def _matrices(gold: Matrix, given: Matrix, work: Work) -> bool:
 def _vector(matrix: Matrix, given: Answer, work: Work) -> bool:
     """A single row or column is also a tuple."""
     cells = [cell for row in matrix.rows for cell in row]
-    if 1 not in (len(matrix.rows), len(matrix.rows[0])) or len(cells) < 2 or matrix.determinant:
+    if 1 not in (len(matrix.rows), len(matrix.rows[0])) or len(cells) < 2:
         return False
     if isinstance(given, Interval):
-        items: tuple[Answer, ...] = () if given.low_closed or given.high_closed else _interval_items(given)
+        items: tuple[Answer, ...] = _interval_items(given) if given.low_closed == given.high_closed else ()
     else:
         items = given.items if isinstance(given, Collection) and given.kind in ("tuple", "bracket") else ()
     return _ordered([Scalar(cell) for cell in cells], items, work)
@@ -290,9 +332,7 @@ def _rows(matrix: Matrix, given: Collection, work: Work) -> bool:
 
 
 def _vector_or_rows(matrix: Matrix, given: Collection, work: Work) -> bool:
-    return _vector(matrix, given, work) or (
-        given.kind == "bracket" and not matrix.determinant and _rows(matrix, given, work)
-    )
+    return _vector(matrix, given, work) or (given.kind == "bracket" and _rows(matrix, given, work))
 
 
 def _ratios(gold: Ratio, given: Ratio, work: Work) -> bool:
@@ -334,7 +374,8 @@ _PAIRS: tuple[tuple[tuple[type, type], Callable[..., bool]], ...] = (
     ((Interval, Interval), _intervals),
     ((Interval, Collection), _interval_or_list),
     ((Collection, Collection), _collections),
-    ((Collection, Scalar), _one_item),
+    ((Collection, Scalar), _point),
+    ((Interval, Scalar), _point),
     ((Matrix, Matrix), _matrices),
     ((Matrix, Interval), _vector),
     ((Matrix, Collection), _vector_or_rows),

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import comb, factorial, floor, gcd, lcm
+from itertools import pairwise
+from math import comb, factorial, floor, gcd, lcm, prod
 
 from rewards.math_answer.tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym, bits
 
@@ -11,7 +12,10 @@ Gaussian = tuple[Fraction, Fraction]
 """Real and imaginary part."""
 
 _MAX_BITS = 24_000
-_MAX_TERMS = 300
+_MAX_TERMS = 5_000
+_MAX_COUNTED = 2_000
+_MAX_DEGREE = 12
+"""Of a polynomial that is integrated."""
 _ZERO = Fraction(0)
 
 
@@ -106,10 +110,17 @@ def _power(base: Gaussian, exponent: Gaussian, work: Work) -> Gaussian:
 def _call(name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction], work: Work) -> Gaussian:
     if name in ("sum", "prod"):
         return _series(name, args, point, work)
+    if name == "int":
+        return _integral(args, point, work)
+    if name in ("lim", "antiderivative"):
+        raise NotExactError
     values = [exact(arg, point, work) for arg in args]
     work.spend(200)
     if name.startswith(("fn:", "at:")):
         return unknown(name, values), _ZERO
+    if name in ("Re", "Im", "conj"):
+        real, imaginary = values[0]
+        return {"Re": (real, _ZERO), "Im": (imaginary, _ZERO), "conj": (real, -imaginary)}[name]
     if any(value[1] for value in values):
         raise NotExactError
     return _real_call(name, [value[0] for value in values]), _ZERO
@@ -128,28 +139,80 @@ def _real_call(name: str, values: list[Fraction]) -> Fraction:
             return Fraction(-floor(-first))
         case "gcd" | "lcm" if all(value.denominator == 1 for value in values):
             return Fraction((gcd if name == "gcd" else lcm)(*map(int, values)))
+        case "mod" if values[1]:
+            return first - values[1] * floor(first / values[1])
         case "max" | "min":
             return max(values) if name == "max" else min(values)
-        case "factorial" if first.denominator == 1 and 0 <= first <= 1_000:
-            return Fraction(factorial(int(first)))
-        case "binom" if all(v.denominator == 1 and 0 <= v <= 2_000 for v in values):
-            return Fraction(comb(int(first), int(values[1])))
+    return Fraction(_counted(name, values))
+
+
+def _counted(name: str, values: list[Fraction]) -> int:
+    """Factorials and binomials of small natural numbers."""
+    if any(value.denominator != 1 or not 0 <= value <= _MAX_COUNTED for value in values):
+        raise NotExactError
+    match name, list(map(int, values)):
+        case "factorial", [n] if n <= _MAX_COUNTED // 2:
+            return factorial(n)
+        case "factorial2", [n]:
+            return prod(range(n, 0, -2))
+        case "binom", [n, k]:
+            return comb(n, k)
     raise NotExactError
 
 
 def _series(name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction], work: Work) -> Gaussian:
-    """A finite sum or product, term by term; with symbolic bounds an unknown function of body and bounds."""
-    body, low, high = args
+    """A finite sum or product, term by term."""
+    body, low, high, index = args
+    assert isinstance(index, Sym)
+    if high == Const("inf"):
+        raise NotExactError
     start, stop = exact(low, point, work)[0], exact(high, point, work)[0]
-    if start.denominator != 1 or stop.denominator != 1:
-        probe = exact(body, {**point, "\\index": Fraction(5_003, 4_001)}, work)
-        return unknown(name, [probe, start, stop]), _ZERO
-    if stop - start > _MAX_TERMS:
+    if start.denominator != 1 or stop.denominator != 1 or stop - start > _MAX_TERMS:
         raise NotExactError
     total: Gaussian = (Fraction(int(name == "prod")), _ZERO)
     for k in range(int(start), int(stop) + 1):
-        value = exact(body, {**point, "\\index": Fraction(k)}, work)
+        value = exact(body, {**point, index.name: Fraction(k)}, work)
         total = (
             _times(total, value, work) if name == "prod" else _checked(total[0] + value[0], total[1] + value[1], work)
         )
     return total
+
+
+def _integral(args: tuple[Expr, ...], point: Mapping[str, Fraction], work: Work) -> Gaussian:
+    """Of a polynomial of low degree, through its values at 0, 1, 2, ..; four more values show that it is one."""
+    body, low, high, index = args
+    assert isinstance(index, Sym)
+    start, stop = exact(low, point, work), exact(high, point, work)
+    try:
+        values = [exact(body, {**point, index.name: Fraction(k)}, work) for k in range(_MAX_DEGREE + 5)]
+    except ZeroDivisionError as error:
+        raise NotExactError from error
+    if start[1] or stop[1] or any(value[1] for value in values):
+        raise NotExactError
+    heights = _newton([value[0] for value in values])
+    if any(heights[_MAX_DEGREE + 1 :]):
+        raise NotExactError
+    work.spend(20_000)
+    return _area(heights, stop[0]) - _area(heights, start[0]), _ZERO
+
+
+def _newton(values: list[Fraction]) -> list[Fraction]:
+    """The forward differences at 0: f(x) is the sum of heights[k] * binomial(x, k)."""
+    heights = []
+    while values:
+        heights.append(values[0])
+        values = [after - before for before, after in pairwise(values)]
+    return heights
+
+
+def _area(heights: list[Fraction], x: Fraction) -> Fraction:
+    """The integral from 0 to x, one power of x after the other."""
+    powers = [Fraction(0)] * (_MAX_DEGREE + 2)
+    basis = [Fraction(1)]
+    for k, height in enumerate(heights[: _MAX_DEGREE + 1]):
+        for power, coefficient in enumerate(basis):
+            powers[power] += height * coefficient
+        shifted = [Fraction(0), *basis]
+        lowered = [coefficient * k for coefficient in basis] + [Fraction(0)]
+        basis = [(a - b) / (k + 1) for a, b in zip(shifted, lowered, strict=True)]
+    return sum((coefficient * x ** (power + 1) / (power + 1) for power, coefficient in enumerate(powers)), Fraction(0))

@@ -17,7 +17,7 @@ _MAX_SENTENCE = 1_500
 Found = tuple[int, str]
 """Where the answer ends, and its text."""
 
-_BRACE = re.compile(r"\\(?:boxed|fbox)[ \n]{0,4}(?:\{|([0-9A-Za-z])(?![a-zA-Z]))|\\.|[{}]", re.DOTALL)
+_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)[ \n]{0,4}(?:\{|([0-9A-Za-z])(?![a-zA-Z]))|\\.|[{}]", re.DOTALL)
 _JOINT = re.compile(
     r"(?:\s|\$|\\[\[\]()]|\\q?quad|\\[,;:! ]|,|;|&|\band\b|\bor\b|\.(?=\s*$)"
     r"|\\(?:text|mbox|textrm)\{\s*,?\s*(?:and|or|,)\s*\})*"
@@ -25,10 +25,18 @@ _JOINT = re.compile(
 _CHAT = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<\uff5cend")
 _PLEASANTRY = re.compile(r"(?:I hope (?:it|this) is correct|I hope this helps|Hope this helps)[.!]?\s*", re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\*{0,2}(?:final answer|answer|final result|solution|result)\*{0,2}"
-    r"(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?|\s+(?=\$|\\\(|\\\[))",
+    r"\*{0,2}(?:final answers?|answers?|final results?|solutions?|results?"
+    r"|(?:correct|best|right) (?:option|choice))\*{0,2}"
+    r"(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?|\s+(?=\$|\\\(|\\\[))"
+    r"|\u7b54\u6848\s{0,4}(?:\u662f|\u4e3a|:|\uff1a)",
     re.IGNORECASE,
 )
+_REASON = re.compile(
+    r"\s*,?\s*\b(?:since|because|which|as (?:required|desired|we|the)|so that|where)\b.*"
+    r"|\s*\((?=[^()]{0,80}[a-z]{3})[^()]{0,200}\)",
+    re.DOTALL,
+)
+"""What a sentence says behind its answer."""
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _PLAIN_NUMBER = re.compile(
     r"(?<![\w.\\{^_])[-+\u2212]?[$\u20ac\u00a3]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?(?![\w])"
@@ -95,6 +103,8 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
     """Start, end and content of each balanced box, outermost only."""
     found: list[tuple[int, int, str]] = []
     opened: list[tuple[bool, int, int]] = []
+    if "boxed" not in text and "fbox" not in text:
+        return found
     for brace in _BRACE.finditer(text):
         if brace[1]:
             found.append((brace.start(), brace.end(), brace[1]))
@@ -235,6 +245,7 @@ def _sentence(rest: str) -> str:
 def _said(sentence: str) -> str:
     """What a sentence gives as its answer: `The volume of $ABC$ is 120` gives 120."""
     sentence = _PLEASANTRY.sub(" ", sentence).strip()
+    sentence = _REASON.sub("", sentence).strip() or sentence
     at = sentence.rfind(" is ")
     if at >= 0:
         sentence = sentence[at + 4 :].strip()
@@ -277,6 +288,8 @@ def _fenced(text: str) -> Found | None:
     if start < 0:
         return None
     content = text[start + 3 : end]
+    if re.search(r"\d", text[end:]):
+        return None
     head, newline, body = content.partition("\n")
     return end, _box_inside(body if newline and (not head.strip() or head.strip().isalpha()) else content)
 
@@ -286,18 +299,55 @@ def _plain(text: str) -> Found | None:
     text = _PLEASANTRY.sub(" ", text).strip()
     if not text:
         return None
+    said = _last_words(text[-4_000:])
+    if said:
+        return len(text), said
     if len(text) <= 150 and "\n" not in text and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text):
         return len(text), text
     tail = text[-4_000:]
     segments = list(_MATH.finditer(tail))
     numbers = [m for m in _PLAIN_NUMBER.finditer(tail) if not _inside(m.start(), segments)]
     if segments and (not numbers or segments[-1].start() > numbers[-1].start()):
-        last = segments[-1]
+        last = _first_of_run(tail, segments)
         return len(text), _with_neighbours(tail[last.start() :], _MATH.match(tail[last.start() :]) or last)
     if numbers:
         return len(text), numbers[-1][0].strip()
     choice = re.search(r"\b([A-H])\s*[.)]?\s*$", text[-60:])
-    return len(text), choice[1] if choice else text
+    return len(text), choice[1] if choice else _verdict(text)
+
+
+def _verdict(text: str) -> str:
+    """The answer of a text without numbers: its leading yes or no, or up to three words behind its last `is`."""
+    leading = re.match(r"(yes|no|true|false)\b[,.]", text, re.IGNORECASE)
+    if leading:
+        return leading[1]
+    link = re.search(r".*\bis\s+(\w+(?: \w+){0,2})\.?$", text[-300:], re.DOTALL)
+    return link[1] if link else text
+
+
+_LINK = re.compile(r"\b(?:is|are|equals|be|Therefore,?|So,?|Thus,?|Hence,?|gives|choose|pick|select)\s+(?=\S)")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_FORMULA_WORDS = "sqrt sin cos tan log inf infinity and cbrt arctan arcsin arccos exp max min"
+_MATH_WORDS = frozenset(_FORMULA_WORDS.split())
+
+
+def _last_words(text: str) -> str:
+    """What follows the last `is`, `are` or `thus` of the text, if it is a bare formula: `The point is (1, 2).`"""
+    links = list(_LINK.finditer(text[-400:]))
+    if not links:
+        return ""
+    said = text[-400:][links[-1].end() :].strip()
+    said = said[:-1].rstrip() if said.endswith(".") else said
+    bare = all(word in _MATH_WORDS for word in _WORD.findall(said)) and "$" not in said and "\n" not in said
+    return said if bare and not re.search(r"\\[(\[]|[.;?!] ", said) else ""
+
+
+def _first_of_run(text: str, segments: list[re.Match[str]]) -> re.Match[str]:
+    """The first of the last formulas that only commas and `and` part: $x = 3$ and $x = 4$."""
+    at = len(segments) - 1
+    while at and re.fullmatch(r"\s*(?:,|,?\s*(?:and|or))\s*", text[segments[at - 1].end() : segments[at].start()]):
+        at -= 1
+    return segments[at]
 
 
 _FINDERS = {

@@ -68,6 +68,8 @@ def _repeating(cursor: Cursor, token: Token) -> Fraction | None:
         return _continued(token.text)
     if point.kind == "cmd" and point.text == "overline":
         cursor.take()
+        if cursor.token.kind == "num":
+            return _repeat(token.text, _first_digit(cursor))
         cursor.expect("open", "{")
         cycle = cursor.take().text
         cursor.expect("close", "{")
@@ -79,6 +81,14 @@ def _repeating(cursor: Cursor, token: Token) -> Fraction | None:
         cursor.at += 3
         return _repeat(token.text, digits.text)
     return None
+
+
+def _first_digit(cursor: Cursor) -> str:
+    """The digit that a command without braces takes, if it is the only one."""
+    token = cursor.take()
+    if len(token.text) != 1:
+        raise NotMathError("braces around the digits that repeat")
+    return token.text
 
 
 def _continued(written: str) -> Fraction:

@@ -15,10 +15,25 @@ from fractions import Fraction
 from types import ModuleType
 
 from rewards.math_answer.exact import NotExactError, TooCostlyError, UndefinedError, Work, exact
-from rewards.math_answer.tree import INFINITY, Add, Call, Expr, Mul, Num, Pow, Sym, calls, children, neg, size, symbols
+from rewards.math_answer.tree import (
+    BINDERS,
+    INFINITY,
+    Add,
+    Call,
+    Expr,
+    Mul,
+    Num,
+    Pow,
+    Sym,
+    calls,
+    children,
+    neg,
+    size,
+    symbols,
+)
 
 _MAX_NODES = 2_400
-_STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn"))
+_STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn", "mod", "arg"))
 
 
 def same(a: Expr, b: Expr, work: Work) -> bool:
@@ -91,19 +106,39 @@ class _Fixed:
 
 
 def _has_infinity(expr: Expr) -> bool:
+    """Whether infinity stands for a value; as the end of a sum, a limit or an integral it does not."""
+    if isinstance(expr, Call) and expr.name in BINDERS:
+        return _has_infinity(expr.args[0])
     return expr == INFINITY or any(map(_has_infinity, children(expr)))
+
+
+def _is_approximate(expr: Expr) -> bool:
+    if isinstance(expr, Call) and (expr.name in ("int", "lim") or (expr.name == "sum" and expr.args[2] == INFINITY)):
+        return True
+    return any(map(_is_approximate, children(expr)))
+
+
+def _counts(expr: Expr) -> frozenset[str]:
+    """Letters in the bounds of finite sums and products: they stand for whole numbers."""
+    found = frozenset[str]()
+    for child in children(expr):
+        found |= _counts(child)
+    if isinstance(expr, Call) and expr.name in ("sum", "prod"):
+        return found | symbols(expr.args[1]) | symbols(expr.args[2])
+    return found
 
 
 def _points(a: Expr, b: Expr, count: int) -> Iterator[dict[str, Fraction]]:
     """Seeded points of several sizes and signs, so that x^1000 + 1, |x - 5| and sqrt(x - 900) all show themselves."""
-    names = sorted(symbols(a) | symbols(b) - {"\\index"})
-    names = [name for name in names if name != "\\index"]
+    names = sorted(symbols(a) | symbols(b))
+    counts = _counts(a) | _counts(b) if names else ()
     dice = random.Random(20_240_229)
     far = 3_000 * max(_largest(a), _largest(b))
     for index in range(count if names else 1):
         reach = (900, 900, 3_500, 9_000, 40_000, far)[index % 6]
         signs = (1,) if index % 2 == 0 else (1, -1)
-        yield {name: Fraction(dice.choice(signs) * dice.randint(17, reach), 1_009) for name in names}
+        point = {name: Fraction(dice.choice(signs) * dice.randint(17, reach), 1_009) for name in names}
+        yield {**point, **{name: Fraction(dice.randint(3, 7 + 4 * index)) for name in sorted(counts)}}
 
 
 def _largest(expr: Expr) -> int:
@@ -144,6 +179,8 @@ def _agree(a: Sequence[Expr], b: Sequence[Expr], work: Work) -> bool:
 
 def _agree_numerically(whole_a: Expr, whole_b: Expr, log_base: int, work: Work) -> bool:
     """At real points first, else at complex values."""
+    if _is_approximate(whole_a) or _is_approximate(whole_b):
+        return _agree_nearly(whole_a, whole_b, log_base, work)
     count = 24 if calls(whole_a, _STEPS) or calls(whole_b, _STEPS) else 12
     for real in (True, False):
         seen = 0
@@ -157,5 +194,21 @@ def _agree_numerically(whole_a: Expr, whole_b: Expr, log_base: int, work: Work) 
             if seen >= 7 and count == 12:
                 return True
         if seen >= (3 if symbols(whole_a) | symbols(whole_b) else 1):
+            return True
+    return False
+
+
+def _agree_nearly(whole_a: Expr, whole_b: Expr, log_base: int, work: Work) -> bool:
+    """At three real points, or once without letters."""
+    wanted = 3 if symbols(whole_a) | symbols(whole_b) else 1
+    seen = 0
+    for point in _points(whole_a, whole_b, 9):
+        try:
+            if not _evaluation().nearly_agree_at(whole_a, whole_b, point, log_base, work):
+                return False
+        except (UndefinedError, ZeroDivisionError):
+            continue
+        seen += 1
+        if seen == wanted:
             return True
     return False

@@ -39,7 +39,7 @@ _GREEK_WORDS = (
     "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar emptyset aleph star"
 )
 _GREEK = frozenset(_GREEK_WORDS.split())
-_NAMES_OF_FUNCTIONS = frozenset("fghFGHPQYO")
+_NAMES_OF_FUNCTIONS = frozenset("fghFGHPQYOC")
 
 
 class Parser(Cursor):
@@ -67,7 +67,10 @@ class Parser(Cursor):
     def term(self) -> Expr:
         factors = [self.signed()]
         while True:
-            if self.is_op("*", "/"):
+            if self.is_op("mod"):
+                self.take()
+                factors = [Call("mod", (mul(*factors), self.signed()))]
+            elif self.is_op("*", "/"):
                 divides = self.take().text == "/"
                 factor = self.signed()
                 factors.append(power(factor, MINUS_ONE) if divides else factor)
@@ -108,7 +111,10 @@ class Parser(Cursor):
         while self.token.kind == "op":
             if self.is_op("!"):
                 self.take()
-                expr = _factorial(expr)
+                double = self.is_op("!") and not self.token.spaced
+                if double:
+                    self.take()
+                expr = Call("factorial2" if double else "factorial", (expr,))
             elif self.is_op("%"):
                 self.take()
                 expr = Call("pct", (expr,))
@@ -218,12 +224,40 @@ class Parser(Cursor):
         if self.is_op("_"):
             self.take()
             expr = _indexed(name, self.argument(whole=True))
+            if name == "C" and self.is_op("^"):
+                return self.choices(expr)
         while self.is_op("'"):
             self.take()
             expr = Sym(f"{expr.name if isinstance(expr, Sym) else name}'")
+        if name in _NAMES_OF_FUNCTIONS and self.is_op("^"):
+            return self.inverse(expr, name)
         if name in _NAMES_OF_FUNCTIONS and self.token.kind == "open" and self.token.text == "(":
             return self.application(expr, name)
         return expr
+
+    def inverse(self, head: Expr, name: str) -> Expr:
+        """f^{-1}(x); any other power is left where it stands."""
+        start = self.at
+        self.take()
+        if not self.circle() and not self._is_prime() and self.exponent() == MINUS_ONE and self.token.text == "(":
+            return self.application(Sym(f"{name}^-1"), "f")
+        self.at = start
+        return head
+
+    def choices(self, head: Expr) -> Expr:
+        """C_10^3 chooses 3 of 10; C_1^2 is a square."""
+        start, index = self.at, head.name[2:] if isinstance(head, Sym) else ""
+        self.take()
+        chosen = self.exponent()
+        if (
+            index.isdigit()
+            and isinstance(chosen, Num)
+            and chosen.value.denominator == 1
+            and 0 <= chosen.value < int(index)
+        ):
+            return Call("binom", (number(int(index)), chosen))
+        self.at = start
+        return head
 
     def application(self, head: Expr, name: str) -> Expr:
         """f(..) is a function; another letter only before a plain argument, since h(a+b) is a product."""
@@ -237,14 +271,14 @@ class Parser(Cursor):
         self.at = start
         return head
 
-    def arguments(self) -> tuple[Expr, ...]:
+    def arguments(self, bracket: str = "(") -> tuple[Expr, ...]:
         bars, self.bars = self.bars, 0
-        self.expect("open", "(")
+        self.expect("open", bracket)
         found = [self.expression()]
         while self.is_op(","):
             self.take()
             found.append(self.expression())
-        self.expect("close", "(")
+        self.expect("close", bracket)
         self.bars = bars
         return tuple(found)
 
@@ -281,7 +315,3 @@ def _indexed(name: str, index: Expr) -> Expr:
     if isinstance(index, Num) and index.value.denominator == 1:
         return Sym(f"{name}_{index.value.numerator}")
     return Call("at:" + name, (index,))
-
-
-def _factorial(expr: Expr) -> Expr:
-    return Call("factorial", (expr,))

@@ -12,7 +12,9 @@ from rewards.math_answer.tree import (
     Collection,
     Expr,
     Interval,
+    Meet,
     Num,
+    Pow,
     Relation,
     Scalar,
     Sym,
@@ -86,7 +88,7 @@ def variable(answer: Answer) -> str:
                 names = symbols(side.expr) if isinstance(side, Scalar) else frozenset()
                 if len(names) == 1:
                     return next(iter(names))
-        case Union(parts, _) | Collection(_, parts):
+        case Union(parts, _) | Collection(_, parts) | Meet(parts):
             return next((name for name in map(variable, parts) if name), "")
     return ""
 
@@ -100,6 +102,12 @@ def _pieces(answer: Answer, work: Work) -> list[Piece]:
             for part in removed:
                 for hole in _merged(_pieces(part, work)):
                     pieces = [rest for piece in pieces for rest in _without(piece, hole)]
+            return pieces
+        case Meet(parts):
+            pieces = [_LINE]
+            for part in parts:
+                found = _merged(_pieces(part, work))
+                pieces = [both for one in pieces for two in found if not (both := _overlap(one, two)).is_empty()]
             return pieces
         case Collection("set", items):
             return [_at(item, work) for item in items]
@@ -156,7 +164,11 @@ def _solutions(sides: tuple[Answer, ...], ops: tuple[str, ...], work: Work) -> l
         raise NoRegionError
     middle = sides[middles[0]]
     assert isinstance(middle, Scalar)
-    slope, offset, absolute = _linear(middle.expr, work)
+    inner = middle.expr
+    squared = isinstance(inner, Pow) and inner.exponent == Num(Fraction(2))
+    if isinstance(inner, Pow) and squared:
+        inner = Call("abs", (inner.base,))
+    slope, offset, absolute = _linear(inner, work)
     pieces = [_LINE]
     for at, side in enumerate(sides):
         if at == middles[0]:
@@ -164,7 +176,8 @@ def _solutions(sides: tuple[Answer, ...], ops: tuple[str, ...], work: Work) -> l
         if not isinstance(side, Scalar):
             raise NoRegionError
         op = ops[at - 1] if at > middles[0] else _FLIP[ops[at]]
-        solved = _solved(side.expr, op, slope, offset, absolute, work)
+        bound = Pow(side.expr, Num(Fraction(1, 2))) if squared else side.expr
+        solved = _solved(bound, op, slope, offset, absolute, work)
         pieces = [both for one in pieces for two in solved if not (both := _overlap(one, two)).is_empty()]
     return pieces
 

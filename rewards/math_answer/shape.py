@@ -10,6 +10,8 @@ import re
 from rewards.math_answer.labels import is_label
 from rewards.math_answer.matrix import END, Tokens, closing, has, matrix, split, whole_expression
 from rewards.math_answer.parse import Parser
+from rewards.math_answer.quantities import compound
+from rewards.math_answer.systems import system
 from rewards.math_answer.text import clean, squeeze
 from rewards.math_answer.tokens import NotMathError, tokenize
 from rewards.math_answer.tree import (
@@ -22,6 +24,7 @@ from rewards.math_answer.tree import (
     Collection,
     Expr,
     Interval,
+    Meet,
     Ratio,
     Relation,
     Scalar,
@@ -32,11 +35,12 @@ from rewards.math_answer.tree import (
     substitute,
     symbols,
 )
-from rewards.math_answer.words import is_words, plain_text
+from rewards.math_answer.words import is_words, named, plain_text, spelled_out
 
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:\\?text)?\s*\{?\s*(?:([ap])\s*\.?\s*m\s*\.?)?\s*\}?", re.IGNORECASE
 )
+_FULL_HOUR = re.compile(r"(\d{1,2}) ?(?:\\text)? ?\{? ?([ap])\.? ?m\.? ?\}?", re.IGNORECASE)
 _CURRENCY = {"$": "$", "\u20ac": "€", "\u00a3": "£", "\u00a5": "¥"}
 _VAGUE = frozenset(
     ("about", "approximately", "approx", "exactly", "answer", "the answer is", "answer:", "option", "choice", "is")
@@ -56,8 +60,12 @@ def read(text: str) -> Answer:
     time = _TIME.fullmatch(text.strip())
     if time and int(time[1]) < 25 and int(time[2]) < 60:
         return Time(int(time[1]), int(time[2]), int(time[3] or 0), (time[4] or "").lower() + ("m" if time[4] else ""))
-    if is_words(text):
-        return plain_text(text)
+    hour = _FULL_HOUR.fullmatch(text)
+    if hour and int(hour[1]) < 13:
+        return Time(int(hour[1]), 0, 0, hour[2].lower() + "m")
+    text = spelled_out(text) or text
+    if is_words(text) or named(text):
+        return plain_text(named(text) or text)
     try:
         tokens = tokenize(text)[:-1]
         return _unwrapped(tokens) if tokens else plain_text(text)
@@ -119,6 +127,12 @@ def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
     items = [answer(piece) for piece in pieces]
     if any(isinstance(item, Text) for item in items) and not all(isinstance(item, Text | Scalar) for item in items):
         raise NotMathError("words among values")
+    values = [item for item in items if isinstance(item, Scalar)]
+    if len(values) == len(items) and (whole := compound(values)):
+        return whole
+    separate = has(tokens, *_AND) and all(isinstance(item, Interval) and not _is_pair(item) for item in items)
+    if separate:
+        return Union(tuple(items))
     unites = has(tokens, *_OR) and not has(tokens, *_AND)
     if (
         unites
@@ -140,7 +154,7 @@ def _flattened(item: Answer) -> tuple[Answer, ...]:
 
 
 def _is_range(item: Answer) -> bool:
-    return isinstance(item, Interval | Union) or (isinstance(item, Relation) and _is_order(item))
+    return isinstance(item, Interval | Union | Meet) or (isinstance(item, Relation) and _is_order(item))
 
 
 def _is_pair(item: Interval) -> bool:
@@ -153,6 +167,8 @@ def _is_order(item: Relation) -> bool:
 
 
 def _single(tokens: Tokens) -> Answer:
+    if rows := system(tokens, answer):
+        return rows
     relations = [token.text for token in _outer(tokens) if token.kind == "rel"]
     if relations:
         return _relation(split(tokens, *{("rel", op) for op in relations}), relations)
@@ -161,6 +177,10 @@ def _single(tokens: Tokens) -> Answer:
         return _ratio(colons)
     if has(tokens, _CUP):
         return Union(tuple(answer(piece) for piece in split(tokens, _CUP)))
+    if has(tokens, ("op", "cap")):
+        return Meet(tuple(answer(piece) for piece in split(tokens, ("op", "cap"))))
+    if sets := _set_difference(tokens):
+        return sets
     taken = split(tokens, ("op", "setminus"))
     if len(taken) == 2:
         return Union((answer(taken[0]),), (answer(taken[1]),))
@@ -171,10 +191,20 @@ def _single(tokens: Tokens) -> Answer:
     return _bracketed(tokens) or matrix(tokens) or _scalar(tokens)
 
 
+def _set_difference(tokens: Tokens) -> Answer | None:
+    """(0, 2) - {1}: a minus sign in front of a set takes it away."""
+    pieces = split(tokens, ("op", "-"))
+    if len(pieces) != 2 or not pieces[0] or not pieces[1] or pieces[1][0].text != "set":
+        return None
+    return Union((answer(pieces[0]),), (answer(pieces[1]),))
+
+
 def _outer(tokens: Tokens) -> Tokens:
     depth, found = 0, []
     for token in tokens:
         depth += (token.kind == "open") - (token.kind == "close")
+        if token.kind == "cmd":
+            depth += (token.text == "begin") - (token.text == "end")
         if depth == 0:
             found.append(token)
     return found
@@ -187,9 +217,13 @@ def _relation(pieces: list[Tokens], ops: list[str]) -> Answer:
         last = max(i for i, op in enumerate(ops) if op in ("=>", "->"))
         return answer(pieces[last + 1]) if last == len(ops) - 1 else _relation(pieces[last + 1 :], ops[last + 1 :])
     sides = [_side(piece, first=not i) for i, piece in enumerate(pieces)]
-    if ops == ["in"] and is_label(sides[0]) and isinstance(sides[1], Interval | Union | Collection):
+    if ops == ["in"] and is_label(sides[0]) and isinstance(sides[1], Interval | Union | Meet | Collection):
         return sides[1]
+    if ops == ["notin"] and is_label(sides[0]) and isinstance(sides[1], Interval | Union | Meet | Collection):
+        return Union((_REALS["\\R"],), (sides[1],))
     values = sides[-1]
+    if isinstance(values, Scalar) and values.unit.startswith("mod "):
+        ops = ["=" if op == "==" else op for op in ops]
     if ops == ["="] and is_label(sides[0]) and isinstance(values, Collection) and values.kind == "list":
         return values if len(values.items) > 1 else Relation(tuple(sides), ("=",))
     return Relation(tuple(sides), tuple(ops))
@@ -241,12 +275,16 @@ def _lone(inside: Tokens, bracket: str) -> Answer | None:
 def _pair_or_tuple(pieces: list[Tokens], closed_left: bool, closed_right: bool) -> Answer:
     items = [answer(piece) for piece in pieces]
     if len(items) == 2 and all(isinstance(item, Scalar) for item in items):
-        low, high = (item.expr for item in items if isinstance(item, Scalar))
+        low, high = (_with_degrees(item) for item in items if isinstance(item, Scalar))
         if not _has_sign(low) and not _has_sign(high):
             return Interval(low, high, closed_left, closed_right)
     if closed_left != closed_right:
         raise NotMathError("brackets differ")
     return Collection("bracket" if closed_left else "tuple", tuple(items))
+
+
+def _with_degrees(item: Scalar) -> Expr:
+    return Call("deg", (item.expr,)) if item.unit == "degree" else item.expr
 
 
 def _set(inside: Tokens) -> Answer:
@@ -266,15 +304,32 @@ def _scalar(tokens: Tokens) -> Answer:
     texts = [token for token in tokens if token.kind == "text"]
     if len(texts) == len(tokens):
         return plain_text(" ".join(token.text for token in tokens))
+    if texts and tokens[0].kind == "text" and tokens[0].text.lower().strip(" .") in ("rupees", "eur", "gbp", "inr"):
+        tokens = [*tokens[1:], tokens[0]]
     unit, tokens = _currency(tokens)
+    if len(texts) > 1 and (parts := _parts(tokens)) and (whole := compound(parts)):
+        return whole
     parser = Parser([*tokens, END])
     expr = parser.whole()
-    rest = tokens[parser.at :]
+    rest = parser.tokens[parser.at : -1]
     if rest:
         unit = _unit(rest) or unit
     if isinstance(expr, Call) and expr.name in ("deg", "pct") and not unit:
         return Scalar(expr.args[0], "degree" if expr.name == "deg" else "%")
     return _both_signs(Scalar(expr, unit))
+
+
+def _parts(tokens: Tokens) -> list[Scalar]:
+    """1 hour 30 minutes as its two values; [] where the tokens are no row of values with units."""
+    parts: list[Scalar] = []
+    start = 0
+    for at, token in enumerate(tokens):
+        if token.kind == "text":
+            if at == start or any(before.kind != "num" for before in tokens[start:at]):
+                return []
+            parts.append(Scalar(whole_expression(tokens[start:at]), token.text))
+            start = at + 1
+    return parts if start == len(tokens) else []
 
 
 def _currency(tokens: Tokens) -> tuple[str, Tokens]:

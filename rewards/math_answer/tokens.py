@@ -33,7 +33,9 @@ _FUNCTIONS_WORDS = (
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln log lg exp max min gcd lcm det floor ceil "
     "abs sqrt asin acos atan arccot arcsec arccsc sgn coth cis"
 )
-FUNCTIONS = frozenset(_FUNCTIONS_WORDS.split())
+_SPLIT = frozenset(_FUNCTIONS_WORDS.split())
+_MORE = "arcsinh arccosh arctanh arsinh arcosh artanh asinh acosh atanh sech csch tg ctg arctg arcctg Re Im arg Arg"
+FUNCTIONS = _SPLIT | frozenset(_MORE.split())
 _WORD_COMMANDS = {
     "pi": "pi", "theta": "theta", "alpha": "alpha", "beta": "beta", "inf": "infty", "infinity": "infty",
     "infty": "infty",
@@ -45,6 +47,8 @@ _RELATIONS = {
     "geqslant": ">=", "ne": "!=", "neq": "!=", "approx": "~", "simeq": "~", "sim": "~", "equiv": "==", "in": "in",
     "<=": "<=", ">=": ">=", "!=": "!=", "==": "=", "=<": "<=", "cong": "==", "leqq": "<=", "geqq": ">=", "doteq": "~",
     "not=": "!=", ":=": "=", "Rightarrow": "=>", "implies": "=>", "to": "->", "rightarrow": "->",
+    "notin": "notin", "mapsto": "->",
+    "longrightarrow": "->", "Longrightarrow": "=>", "Leftrightarrow": "<=>", "iff": "<=>",
 }  # fmt: skip
 _OPERATORS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "ldots": "...", "dots": "...",
@@ -52,7 +56,7 @@ _OPERATORS = {
     "cup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus", "%": "%", "mid": "|", "vert": "|",
     "lvert": "|", "rvert": "|", "colon": ":", "bullet": "*", "cdotp": "*", "dotsc": "...", "lor": "or", "vee": "or",
     "land": "and", "wedge": "and",
-    "smallsetminus": "setminus", "dotsb": "...",
+    "smallsetminus": "setminus", "dotsb": "...", "bmod": "mod", "mod": "mod", "Vert": "|", "lVert": "|", "rVert": "|",
 }  # fmt: skip
 _FENCES = {
     "{": ("open", "set"), "}": ("close", "set"), "lbrace": ("open", "set"), "rbrace": ("close", "set"),
@@ -70,10 +74,11 @@ _FONTS = "mathrm mathbf operatorname mathit mathcal boldsymbol bm rm bf mathsf v
 _FONT = frozenset(_FONTS.split())
 _SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "varphi": "phi",
              "varepsilon": "epsilon", "vartheta": "theta", "degree": "circ", "varnothing": "emptyset",
-             "bar": "overline"}  # fmt: skip
+             "bar": "overline", "sfrac": "frac", "nicefrac": "frac",
+             "lcm": "lcm"}  # fmt: skip
 _SCAN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<base>(?:\d[0-9A-Z]{0,400}(?:\.[0-9A-Z]{1,400})?|[A-F]{2,64})
+    |(?P<base>(?:\d[0-9A-Z]{0,400}(?:\.[0-9A-Z]{1,400})?|[A-F][0-9A-F]{1,63})
         _(?:\{\s*(?:\d{1,2}|[a-z]{3,7}|\\text\{\s*[a-z]{3,7}\s*\})\s*\}|\d{1,2}))
     |(?P<radix>0[xX][0-9a-fA-F]{1,400}|0b[01]{1,1000}(?![0-9a-zA-Z]))
     |(?P<num>(?:\d{1,3}(?:[ ]\d{3})+(?!\d)|\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)
@@ -102,12 +107,16 @@ def tokenize(text: str) -> list[Token]:
         if group == "space":
             spaced = True
             continue
-        if group == "word" and tokens and piece in UNITS and len(piece) > 1 and tokens[-1].kind in ("num", "close"):
+        if group == "word" and tokens and piece in UNITS and _follows_value(tokens[-1], piece):
             tokens.append(Token("text", piece))
             spaced = False
             continue
         if group == "num" and depth and "," in piece:
             piece = piece[: piece.index(",")]
+            at = found.start() + len(piece)
+        if group == "num" and " " in piece and tokens and tokens[-1].text in ("_", "^"):
+            # \\log_2 125 has the base 2.
+            piece = piece[: piece.index(" ")]
             at = found.start() + len(piece)
         if group == "cmd" and piece.rstrip("*")[1:] in _TEXT | _FONT:
             new, at = _worded(piece.rstrip("*")[1:], text, at)
@@ -119,12 +128,20 @@ def tokenize(text: str) -> list[Token]:
     return [*_with_times(tokens), Token("end", "")]
 
 
+def _follows_value(token: Token, word: str) -> bool:
+    """Whether a unit may stand here; behind words, as in `2 sq m`, one letter is enough."""
+    return token.kind == "text" or (len(word) > 1 and token.kind in ("num", "close"))
+
+
 def _with_times(tokens: list[Token]) -> list[Token]:
-    """The letter x between two numerals is a multiplication sign: 3 x 10^8."""
+    """The letter x between two numerals is a multiplication sign, 3 x 10^8; U between brackets unites."""
     return [
         Token("op", "*")
         if token.kind == "sym" and token.text == "x" and 0 < at < len(tokens) - 1
         and tokens[at - 1].kind == tokens[at + 1].kind == "num"
+        else Token("op", "cup")
+        if token.kind == "sym" and token.text == "U" and 0 < at < len(tokens) - 1
+        and (tokens[at - 1].kind, tokens[at + 1].kind) == ("close", "open")
         else token
         for at, token in enumerate(tokens)
     ]  # fmt: skip
@@ -182,7 +199,7 @@ def _based(piece: str) -> list[Token]:
     base = int(name) if name.isdigit() else _WORD_BASES.get(name, 0)
     whole, _, rest = numeral.partition(".")
     places = [int(digit, 36) for digit in whole + rest]
-    if not 2 <= base <= 36 or (not numeral[0].isdigit() and base != 16) or max(places) >= base:
+    if not 2 <= base <= 36 or (not numeral[0].isdigit() and not 10 < base <= 16) or max(places) >= base:
         return [*_loose(numeral), Token("op", "_"), *_loose(name)]
     value = 0
     for place in places:
@@ -214,7 +231,9 @@ def _command(piece: str) -> list[Token]:
         return [Token("op", "\\\\")]
     if name in "|":
         return [Token("op", "|")]
-    if name in ("not", "Big", "big", "hline", "%"):
+    if name in ("imath", "jmath"):
+        return [Token("sym", name[0])]
+    if name in ("Big", "big", "hline", "%"):
         return []
     return [Token("cmd", name)]
 
@@ -225,12 +244,14 @@ def _word(piece: str) -> list[Token]:
         return [Token("sep", low)]
     if low in ("percent", "pct"):
         return [Token("op", "%")]
+    if piece == "mod":
+        return [Token("op", "mod")]
     if low in ("union", "u") and (low == "union" or piece == "U"):
         return [Token("op", "cup")] if low == "union" else [Token("sym", "U")]
     if piece in _WORD_COMMANDS or piece in FUNCTIONS:
         return [Token("cmd", _WORD_COMMANDS.get(piece, piece))]
     for length in (6, 4, 3, 2):
-        if piece[:length] in FUNCTIONS and 0 < len(piece) - length <= 2:
+        if piece[:length] in _SPLIT and 0 < len(piece) - length <= 2:
             return [Token("cmd", piece[:length]), *_word(piece[length:])]
     if piece.endswith("pi") and len(piece) <= 4:
         return [*(Token("sym", letter) for letter in piece[:-2]), Token("cmd", "pi")]

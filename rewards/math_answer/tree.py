@@ -95,6 +95,13 @@ class Union:
 
 
 @dataclass(frozen=True, slots=True)
+class Meet:
+    """What all parts have in common."""
+
+    parts: tuple["Answer", ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     kind: str
     """`set` {..} and `list` a, b are unordered; `tuple` (..) and `bracket` [..] are ordered."""
@@ -104,7 +111,6 @@ class Collection:
 @dataclass(frozen=True, slots=True)
 class Matrix:
     rows: tuple[tuple[Expr, ...], ...]
-    determinant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class Time:
     """`am`, `pm` or nothing."""
 
 
-Answer: TypeAlias = Scalar | Text | Relation | Interval | Union | Collection | Matrix | Ratio | Time
+Answer: TypeAlias = Scalar | Text | Relation | Interval | Union | Meet | Collection | Matrix | Ratio | Time
 
 ZERO, ONE, MINUS_ONE = Num(Fraction(0)), Num(Fraction(1)), Num(Fraction(-1))
 INFINITY, IMAGINARY = Const("inf"), Const("i")
@@ -152,8 +158,20 @@ def mul(*factors: Expr) -> Expr:
             product = Fraction(1)
             for value in values:
                 product *= value
-            return Num(product)
+            return Num(product, _kept_digits(factors))
     return Mul(factors)
+
+
+def _kept_digits(factors: tuple[Expr, ...]) -> int:
+    """The digits of a decimal in scientific notation: of one decimal among powers of ten."""
+    others = [factor.value for factor in factors if isinstance(factor, Num) and not factor.digits]
+    decimals = [factor.digits for factor in factors if isinstance(factor, Num) and factor.digits]
+    return decimals[0] if len(decimals) == 1 and all(map(_is_power_of_ten, others)) else 0
+
+
+def _is_power_of_ten(value: Fraction) -> bool:
+    size = max(value.numerator, value.denominator)
+    return min(value.numerator, value.denominator) == 1 and bits(value) < 4_000 and str(size).rstrip("0") == "1"
 
 
 def neg(expr: Expr) -> Expr:
@@ -187,10 +205,24 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
+BINDERS = frozenset(("sum", "prod", "int", "lim"))
+"""Calls (body, low, high, index) that bind a letter; of a limit, `low` is where it goes and `high` the side."""
+
+
+_NO_LETTERS = frozenset[str]()
+
+
 def symbols(expr: Expr) -> frozenset[str]:
+    """The free letters."""
     if isinstance(expr, Sym):
         return frozenset((expr.name,))
-    return frozenset().union(*(symbols(child) for child in children(expr)))
+    found = _NO_LETTERS
+    for child in children(expr):
+        own = symbols(child)
+        found = found | own if found else own
+    if isinstance(expr, Call) and expr.name in BINDERS:
+        return found - symbols(expr.args[3])
+    return found
 
 
 def size(expr: Expr) -> int:

@@ -16,7 +16,7 @@ mass: lb lbs pound 45359237/100000; oz ounce 45359237/1600000
 time: s sec second 1; ms millisecond 1/1000; min minute 60; h hr hour 3600; day 86400; week 604800
 month: month 1
 year: yr year 1
-angle: degree deg 1
+angle: degree deg 1; arcminute 1/60; arcsecond 1/3600
 radian: rad radian 1
 money: cent 1/100; dollar usd $ 1
 euro: euro eur € 1
@@ -57,8 +57,8 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 
 _TABLE = _table()
 _PLURALS = frozenset(name + "s" for name in _TABLE if len(name) > 2)
-UNITS = frozenset(_TABLE) | _PLURALS
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu"}
 _PIECE = re.compile(r"([a-z$%€£¥°]+)\.?\s*(?:\^?\s*\{?\s*(-?\d)\s*\}?)?")
 
 

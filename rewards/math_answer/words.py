@@ -10,8 +10,46 @@ _LETTER = re.compile(
     re.IGNORECASE,
 )
 _LEADING = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf) ?\{)? ?\(?([A-H]) ?(?:\)|[.:](?= )) ?\}?")
+_FIGURES = {"overrightarrow": "ray", "vec": "ray", "overleftrightarrow": "line"}
+_NAMED = re.compile(r"\\(overline|triangle|overrightarrow|overleftrightarrow|vec|bar) ?\{? ?([A-Z]{2,6}) ?\}?")
+_DIGIT_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_DIGITS = _DIGIT_WORDS.split()
+_TEN_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS = _TEN_WORDS.split()
+_SPELLED = {
+    **{word: str(value) for value, word in enumerate(_DIGITS)},
+    **{word: str(10 * value) for value, word in enumerate(_TENS, 2)},
+    **{f"{ten}-{one}": str(10 * t + d) for t, ten in enumerate(_TENS, 2) for d, one in enumerate(_DIGITS[:10]) if d},
+    "one hundred": "100", "a hundred": "100", "one thousand": "1000", "one million": "1000000",
+    "one half": r"\frac{1}{2}", "a half": r"\frac{1}{2}", "one third": r"\frac{1}{3}", "two thirds": r"\frac{2}{3}",
+    "one fourth": r"\frac{1}{4}", "one quarter": r"\frac{1}{4}", "three fourths": r"\frac{3}{4}",
+    "three quarters": r"\frac{3}{4}", "infinity": r"\infty", "all real numbers": r"\mathbb{R}",
+    "integers": r"\mathbb{Z}", "all integers": r"\mathbb{Z}", "the integers": r"\mathbb{Z}",
+    "the set of integers": r"\mathbb{Z}", "the set of all integers": r"\mathbb{Z}", "all reals": r"\mathbb{R}",
+    "the real numbers": r"\mathbb{R}", "the set of real numbers": r"\mathbb{R}",
+    "the set of all real numbers": r"\mathbb{R}", "empty set": r"\emptyset", "the empty set": r"\emptyset",
+}  # fmt: skip
+"""Words that are mathematics: numbers, and the sets that answers name in words."""
+_SAME_WORDS = {
+    "does not exist": "dne", "the limit does not exist": "dne", "doesn't exist": "dne",
+    "no solutions": "no solution", "there is no solution": "no solution", "there are no solutions": "no solution",
+}  # fmt: skip
 _SHORT = "no on or is at am an as by do go he if in it me my of so to up us we be"
 _SHORT_WORDS = frozenset(_SHORT.split())
+
+
+def spelled_out(text: str) -> str:
+    """The mathematics that a text says in words, as in twelve, negative three, the empty set; or nothing."""
+    if not text[0].isalpha() and not text.startswith("\\text"):
+        return ""
+    words = " ".join(re.sub(r"\\text(?:bf|it|rm)? ?\{([^{}]*)\}", r"\1", text).lower().rstrip(".").split())
+    sign, _, rest = words.partition(" ")
+    if sign in ("negative", "minus"):
+        return "-" + _SPELLED[rest] if rest in _SPELLED else ""
+    return _SPELLED.get(words) or _SPELLED.get(words.replace(" ", "-"), "")
 
 
 def plain_text(text: str) -> Text:
@@ -24,6 +62,7 @@ def plain_text(text: str) -> Text:
     words = words.lstrip(" :\"'`*").rstrip(" .,;:\"'`*") if not words.endswith("...") else words
     if words.startswith("(") and words.endswith(")") and words.count("(") == 1:
         words = words[1:-1].strip()
+    words = _SAME_WORDS.get(words.lower(), words)
     return Text(words if len(words) == 1 else squeeze(re.sub(r"(?<=[a-zA-Z])-(?=[a-zA-Z])", " ", words)).lower())
 
 
@@ -38,8 +77,21 @@ def letter(text: str) -> str:
 
 def leading_letter(text: str) -> str:
     """The choice that begins an answer, as in (C) 12 or C: the moon; nothing when another choice follows."""
+    return led(text)[0]
+
+
+def led(text: str) -> tuple[str, str]:
+    """The choice that begins an answer, and what follows it; nothing when another choice follows."""
     found = _LEADING.match(text)
-    return found[1] if found and not re.search(r"(?<![A-Za-z\\])[A-H](?![A-Za-z])", text[found.end() :]) else ""
+    if not found or re.search(r"(?<![A-Za-z\\])[A-H](?![A-Za-z])", text[found.end() :]):
+        return "", ""
+    return found[1], text[found.end() :].strip()
+
+
+def named(text: str) -> str:
+    """The points of \\overline{AB} or \\triangle ABC, with a word for a ray or a line; or nothing, as for an angle."""
+    found = _NAMED.fullmatch(text)
+    return f"{_FIGURES.get(found[1], '')} {found[2]}".strip() if found else ""
 
 
 def is_words(text: str) -> bool:

@@ -6,7 +6,10 @@ Runs after `server` has confined the process; nothing here is trusted by anyone.
 import _sitebuiltins
 import builtins
 import contextlib
+import functools
+import gc
 import io
+import os
 import sys
 import traceback
 import types
@@ -16,6 +19,8 @@ from rewards.sandboxing.channel import Peer
 SOURCE, CHANNEL = 3, 4
 """Descriptors that the server hands to the child."""
 _MAX_PRINTED = 4 << 20
+_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_plain_open = io.open
 
 
 def _read_source() -> str:
@@ -38,15 +43,28 @@ def prepare_interpreter() -> None:
     sys.argv[:] = ["solution.py"]
 
 
+@functools.wraps(io.open)
+def _open(file: int | str, *arguments: object, **keywords: object) -> object:
+    """`open`, for which the paths of the standard streams are there although /proc is not."""
+    if isinstance(file, str) and file in _STREAMS:
+        file = os.dup(_STREAMS[file])
+    return _plain_open(file, *arguments, **keywords)  # type: ignore[call-overload]
+
+
 def run_program() -> int:
     """Run the source as `__main__`; the exit status an interpreter would have."""
-    status = 0
+    status, source = 0, _read_source()
     # The server's own object found descriptor 0 to be a socket, which cannot seek.
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))  # type: ignore[misc]
+    sys.stdin.mode = "r"  # type: ignore[misc]
+    vars(builtins)["open"] = vars(io)["open"] = _open
     try:
-        exec(compile(_read_source(), "solution.py", "exec", dont_inherit=True), vars(new_module("__main__")))
+        exec(compile(source, "solution.py", "exec", dont_inherit=True), vars(new_module("__main__")))
     except SystemExit as stop:
         status = _status_of(stop.code)
+    except MemoryError:
+        os.write(2, b"MemoryError\n")  # printing as usual would raise the next one
+        status = 1
     except BaseException:
         traceback.print_exc(limit=20)
         status = 1
@@ -56,6 +74,9 @@ def run_program() -> int:
     exit_functions = sys.modules.get("atexit")
     if exit_functions is not None:
         exit_functions._run_exitfuncs()
+    if "__del__" in source:  # what finalisers print belongs to the output
+        sys.modules.pop("__main__", None)
+        gc.collect()
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

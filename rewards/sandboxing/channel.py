@@ -22,6 +22,10 @@ MAX_FRAME = 16 << 20
 """Bytes of one message; a longer one ends the conversation."""
 
 
+_MUCH = 4 << 20
+"""Bytes from the code under test after which a process that it talked to is no longer light."""
+
+
 class ChannelBroken(BaseException):
     """The other end is gone or broke the protocol. Not an Exception: no `except Exception` of a test hides it."""
 
@@ -33,8 +37,7 @@ class Peer:
         """`lookup` serves the other end's questions for a global name; the end that has one serves the library, too."""
         self.broken = False
         """Once true, nothing that was asked after can be trusted."""
-        self.received = 0
-        """Bytes that arrived."""
+        self._received = 0
         self._descriptor = descriptor
         self._guarded = guarded
         self._lookup = lookup
@@ -58,6 +61,11 @@ class Peer:
                 self._depth -= 1
                 if self._depth == 0:
                     self._codec.shared.forget_oldest()
+
+    @property
+    def is_light(self) -> bool:
+        """Whether so little arrived, and nothing that can be changed, that this process is as it was."""
+        return self._received < _MUCH and not self._codec.lent
 
     def serve(self) -> None:
         """Answer until the other end is gone."""
@@ -152,7 +160,7 @@ class Peer:
         size = int.from_bytes(self._read(4), "big")
         if size > MAX_FRAME:
             raise self._break("message too long")
-        self.received += size
+        self._received += size
         message = self._trust(json.loads, self._read(size))
         if not isinstance(message, dict):
             raise self._break("malformed message")

@@ -38,7 +38,10 @@ _BUILT_BY_NAME: dict[str, Callable[..., object]] = {
     "time": lambda *fields: datetime.time(*fields),
     "datetime": lambda *fields: datetime.datetime(*fields),
     "timedelta": lambda *fields: datetime.timedelta(*fields),
+    "timezone": lambda offset, name: datetime.timezone(datetime.timedelta(*offset), name),
 }
+_CHANGEABLE_TYPE, _KINDS_OF_TYPE = 1 << 9, 1 << 8 | 1 << 9
+"""Py_TPFLAGS_HEAPTYPE without Py_TPFLAGS_IMMUTABLETYPE."""
 _FUNCTION_TYPES = (types.FunctionType, types.MethodType, functools._lru_cache_wrapper, functools.partial)
 
 
@@ -53,6 +56,8 @@ class Codec:
         self._stubs: dict[int, object] = {}
         self._stub_numbers: dict[int, int] = {}
         self.shared = SharedData(even=guarded)
+        self.lent = False
+        """The other end named what is this process's own and can be changed: a module, or a class written in Python."""
 
     def changes(self) -> list[Spelled]:
         """What happened here to the data that crossed, since the last message."""
@@ -91,7 +96,7 @@ class Codec:
         if known is not None:
             return ["@", known]
         number = self.shared.add(value)
-        default = self.encode(getattr(value, "default_factory", None))
+        default = self.encode(getattr(value, "default_factory", None) or getattr(value, "maxlen", None))
         return ["m", number, type(value).__name__, self._encode_items(flatten(value)), default]
 
     def _encode_object(self, value: object) -> Spelled:
@@ -119,6 +124,14 @@ class Codec:
             if issubclass(type(value), plain):  # not isinstance, which believes `__class__`
                 base = self.encode(_plain_value(value, plain))
         return [form, self._export_class(type(value)), self._number_of(value), base, _labels(value)]
+
+    def _encode_moment(self, value: datetime.datetime | datetime.time, name: str, fields: tuple[int, ...]) -> Spelled:
+        zone = value.tzinfo
+        if zone is None:
+            return ["x", name, *fields]
+        if type(zone) is datetime.timezone:
+            return ["z", name, *fields, *_zone(zone)]
+        return self._encode_stub(value)
 
     def _encode_class(self, cls: type) -> Spelled:
         if is_pure(cls) or is_error(cls):
@@ -160,7 +173,8 @@ class Codec:
         return [self.decode(each) for each in spelled]
 
     def _decode_data(self, number: int, kind: str, items: list[Spelled], default: Spelled) -> object:
-        data = self.shared.accept(number, kind)  # before the items: they may contain it
+        longest = default if isinstance(default, int) else None
+        data = self.shared.accept(number, kind, longest)  # before the items: they may contain it
         if isinstance(data, collections.defaultdict):
             data.default_factory = self.decode(default)  # type: ignore[assignment]
         self.shared.refill(number, self._decode_items(items))
@@ -235,10 +249,10 @@ class Codec:
         error = cls.__new__(cls, *values)
         with contextlib.suppress(Exception):  # some take other arguments than they keep
             error.__init__(*values)  # type: ignore[misc]
-        error.args = tuple(values)
+        object.__setattr__(error, "args", tuple(values))
         decoded_cause = None if cause is None else self.decode(cause)
         if isinstance(decoded_cause, BaseException):
-            error.__cause__ = decoded_cause
+            object.__setattr__(error, "__cause__", decoded_cause)
         return self._keep_stub(number, error, error)
 
     def _keep_stub(self, number: int, value: object, stub: object) -> object:
@@ -263,8 +277,30 @@ def _plain_value(value: object, plain: type) -> object:
     return _PLAIN_VALUES[plain](value)
 
 
+def plain_data(value: object) -> object:
+    """The plain data inside an instance of a subclass of it, whatever that overrides; any other value as it is."""
+    if isinstance(value, RemoteObject) and not value._holds_data:
+        return type(value)._ask("base data", value) if value._has_base_data else value
+    if isinstance(type(value), RemoteMeta):
+        for plain in _IMMUTABLE_BASES:
+            if issubclass(type(value), plain):
+                return _plain_value(value, plain)
+    return value
+
+
 def _fields(moment: datetime.datetime) -> tuple[int, ...]:
     return (*moment.timetuple()[:6], moment.microsecond)
+
+
+def _zone(zone: datetime.timezone) -> tuple[list[int], str]:
+    """Offset and name."""
+    offset = zone.utcoffset(None)
+    return [offset.days, offset.seconds, offset.microseconds], zone.tzname(None)
+
+
+def _decode_zoned(_: Codec, name: str, *fields: object) -> object:
+    *clock, offset, zone_name = fields
+    return _BUILT_BY_NAME[name](*clock, _BUILT_BY_NAME["timezone"](offset, zone_name))
 
 
 def _has_special(cls: type, name: str) -> bool:
@@ -275,16 +311,18 @@ def _may_derive_from(base: type) -> bool:
     return isinstance(base, RemoteMeta) or base in _IMMUTABLE_BASES or issubclass(base, BaseException)
 
 
-def _decode_global(_: Codec, module: str, name: str) -> object:
+def _decode_global(codec: Codec, module: str, name: str) -> object:
     found = resolve(module, name)
     if found is None:
         raise ValueError("not a pure name")
+    codec.lent = codec.lent or (isinstance(found, type) and found.__flags__ & _KINDS_OF_TYPE == _CHANGEABLE_TYPE)
     return found
 
 
-def _decode_module(_: Codec, name: str) -> object:
+def _decode_module(codec: Codec, name: str) -> object:
     if not is_library(name):
         raise ValueError("not a library module")
+    codec.lent = True
     return importlib.import_module(name)
 
 
@@ -310,11 +348,14 @@ _ENCODERS: dict[type, Callable[..., Spelled]] = {
     decimal.Decimal: lambda _, value: ["x", "Decimal", str(value)],
     fractions.Fraction: lambda _, value: ["x", "Fraction", hex(value.numerator), hex(value.denominator)],
     datetime.date: lambda _, value: ["x", "date", value.year, value.month, value.day],
-    datetime.datetime: lambda codec, value: (
-        codec._encode_stub(value) if value.tzinfo else ["x", "datetime", *_fields(value)]
+    datetime.datetime: lambda codec, value: codec._encode_moment(value, "datetime", _fields(value)),
+    datetime.time: lambda codec, value: codec._encode_moment(
+        value, "time", (value.hour, value.minute, value.second, value.microsecond)
     ),
+    datetime.timezone: lambda _, value: ["x", "timezone", *_zone(value)],
     datetime.timedelta: lambda _, value: ["x", "timedelta", value.days, value.seconds, value.microseconds],
     types.NoneType: lambda _, value: None,
+    types.TracebackType: lambda _, value: None,  # of use to nobody but those who look for frames
 }
 _DECODERS: dict[str, Callable[..., object]] = {
     "i": lambda _, text: int(text, 16),
@@ -327,6 +368,7 @@ _DECODERS: dict[str, Callable[..., object]] = {
     ".": lambda _: ...,
     "!": lambda _: NotImplemented,
     "x": lambda _, name, *fields: _BUILT_BY_NAME[name](*fields),
+    "z": _decode_zoned,
     "@": lambda codec, number: codec.shared.at(number),
     "m": Codec._decode_data,
     "g": _decode_global,

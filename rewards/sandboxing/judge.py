@@ -5,6 +5,8 @@ each method of a `unittest.TestCase` is one test. Results go line by line to a d
 has, so that those of finished tests survive a deadline. One process judges many programs, as the tests are trusted and
 programs reach it as data only; it leaves after tests that may have changed it.
 
+Tests may also be pairs of arguments and output (`pairs`), each one test.
+
 Names that the tests use and do not define are asked of the code under test. Built-in names and modules of the standard
 library are not, or code could bring its own `abs` or `math`; unless the tests use no other name, as in
 `assert sum(2, 3) == 5`.
@@ -12,6 +14,7 @@ library are not, or code could bring its own `abs` or `math`; unless the tests u
 
 import _ast
 import builtins
+import functools
 import importlib
 import json
 import os
@@ -23,14 +26,13 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 
+from rewards.sandboxing import pairs
 from rewards.sandboxing.candidate import new_module
 from rewards.sandboxing.channel import ChannelBroken, Peer
 from rewards.sandboxing.stubs import RemoteMeta, RemoteObject
 
 ORDERS = 3
 """Descriptor of the socket on which the client hands over the descriptors of one run after another."""
-_MUCH = 4 << 20
-"""Bytes from the code under test after which a judge leaves."""
 _RUNS = 500
 """A judge leaves after so many runs."""
 _LASTING = re.compile(
@@ -217,7 +219,7 @@ class Judge:
             if _called_name(statement) != "unittest.main":
                 self._run_statement(statement)
         for name in self._uncalled:
-            self._run_unit(name, types.FunctionType(_call_code(name), self._namespace), True)
+            _run_unit(self._peer, self._results, name, types.FunctionType(_call_code(name), self._namespace), True)
         self._run_cases()
         self._report({"end": True})
 
@@ -242,23 +244,8 @@ class Judge:
 
     def _run_statement(self, statement: _ast.stmt) -> None:
         code = compile(_ast.Module(body=[statement], type_ignores=[]), "tests", "exec", dont_inherit=True)
-        self._run_unit(f"line {statement.lineno}", code, self._is_test(statement))
-
-    def _run_unit(self, label: str, unit: types.CodeType | types.FunctionType, counts: bool) -> None:
-        try:
-            if isinstance(unit, types.CodeType):
-                exec(unit, self._namespace)
-            else:
-                unit()
-            if self._peer.broken:  # a test may swallow anything
-                raise ChannelBroken("the conversation is over")
-        except BaseException as error:
-            self._report(_outcome(label, error))
-            if self._peer.broken:
-                raise ChannelBroken("the conversation is over") from None
-        else:
-            if counts:
-                self._report({"outcome": "passed", "label": label})
+        run = functools.partial(exec, code, self._namespace)
+        _run_unit(self._peer, self._results, f"line {statement.lineno}", run, self._is_test(statement))
 
     def _run_cases(self) -> None:
         unittest = sys.modules.get("unittest")
@@ -268,7 +255,7 @@ class Judge:
                 continue
             for case in unittest.defaultTestLoader.loadTestsFromTestCase(cls):
                 result = unittest.TestResult()
-                case(result)
+                unittest.TestSuite([case]).run(result)  # not the case alone: it has `setUpClass`
                 problems = [*result.failures, *result.errors, *result.skipped, *result.expectedFailures]
                 clean = result.wasSuccessful() and result.testsRun == 1 and not problems and not self._peer.broken
                 outcome = "passed" if clean else "error" if result.errors else "failed"
@@ -277,6 +264,34 @@ class Judge:
 
     def _report(self, line: dict[str, object]) -> None:
         _write(self._results, line)
+
+
+def _run_unit(peer: Peer, results: int, label: str, unit: Callable[[], object], counts: bool) -> None:
+    """Run one part of the tests; report that it failed or, if it counts as a test, that it passed."""
+    try:
+        unit()
+        if peer.broken:  # a test may swallow anything
+            raise ChannelBroken("the conversation is over")
+    except BaseException as error:
+        _write(results, _outcome(label, error))
+        if peer.broken:
+            raise ChannelBroken("the conversation is over") from None
+    else:
+        if counts:
+            _write(results, {"outcome": "passed", "label": label})
+
+
+def _run_pairs(source: str, peer: Peer, results: int) -> None:
+    tests = pairs.units(source, peer)
+    _write(results, {"planned": len(tests)})
+    try:
+        peer.await_announcement()
+    except BaseException as error:
+        _write(results, _outcome("loading the code", error))
+        return
+    for label, unit in tests:
+        _run_unit(peer, results, label, unit, True)
+    _write(results, {"end": True})
 
 
 def _call_code(name: str) -> types.CodeType:
@@ -306,20 +321,23 @@ def _read_input(everything: bool) -> str:
     return sys.stdin.read() if everything else sys.stdin.readline()
 
 
-def _judge_one(source: str, channel: int, results: int) -> bool:
-    """Run the tests; whether so little arrived that this process need not be cleared of it."""
+def _judge_one(kind: bytes, source: str, channel: int, results: int) -> bool:
+    """Run the tests; whether this process need not be cleared of what arrived."""
     peer = Peer(channel, guarded=True)
     peer.replay_output = lambda text: sys.stdout.write(text)
     peer.read_input = _read_input
     try:
-        Judge(source, peer, results).run()
+        if kind == b"pairs":
+            _run_pairs(source, peer, results)
+        else:
+            Judge(source, peer, results).run()
     except (SyntaxError, ValueError) as error:
         _write(results, _outcome("reading the tests", error))
     except ChannelBroken:
         pass  # reported with the test that met it
     finally:
         peer.close()
-    return peer.received < _MUCH
+    return peer.is_light
 
 
 def _may_have_changed(source: str) -> bool:
@@ -351,13 +369,13 @@ def run_judge() -> int:
     sys.setrecursionlimit(_RECURSION)
     orders = socket.socket(fileno=ORDERS)
     for run in range(1, _RUNS + 1):
-        descriptors = socket.recv_fds(orders, 1, 3)[1]
+        kind, descriptors, _, _ = socket.recv_fds(orders, 16, 3)
         if len(descriptors) != 3:
             break
         with open(descriptors[0], encoding="utf-8", errors="surrogatepass") as file:
             source = file.read()
-        light = _judge_one(source, *descriptors[1:])
-        leaving = run == _RUNS or not light or _may_have_changed(source)
+        light = _judge_one(kind, source, *descriptors[1:])
+        leaving = run == _RUNS or not light or (kind == b"source" and _may_have_changed(source))
         if not leaving:
             _write(descriptors[2], {"stays": True})
         os.close(descriptors[2])

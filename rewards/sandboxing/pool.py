@@ -13,11 +13,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rewards.sandboxing.directory import remove_tree
 
 T = TypeVar("T")
+Kind = Literal["source", "pairs"]
+"""Tests as Python source, or pairs of arguments and output as JSON."""
 _log = logging.getLogger(__name__)
 _SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
 _START_SECONDS = 30.0
@@ -176,14 +178,14 @@ class Judge:
         self.layers = self._server.layers
         self._orders: socket.socket | None = None
 
-    def order(self, tests: int, channel: int, results: int) -> None:
-        """Have the tests run; results arrive until their descriptor is closed."""
+    def order(self, kind: Kind, tests: int, channel: int, results: int) -> None:
+        """Have tests of a kind run; results arrive until their descriptor is closed."""
         if self._orders is None:
             self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs, open(os.devnull, "r+b") as null:
                 self._server.start("judge", _JUDGE_SECONDS, [null.fileno()] * 3 + [theirs.fileno()])
         try:
-            socket.send_fds(self._orders, [b"."], [tests, channel, results])
+            socket.send_fds(self._orders, [kind.encode()], [tests, channel, results])
         except OSError as error:
             raise NotStarted(f"the judge is gone: {error}") from None
 

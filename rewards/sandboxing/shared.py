@@ -14,7 +14,6 @@ _KINDS: dict[str, Callable[[], Data]] = {
     "list": list,
     "set": set,
     "bytearray": bytearray,
-    "deque": collections.deque,
     "dict": dict,
     "OrderedDict": collections.OrderedDict,
     "Counter": collections.Counter,  # type: ignore[dict-item]
@@ -57,11 +56,11 @@ class SharedData:
         self._remember(number, data)
         return number
 
-    def accept(self, number: int, kind: str) -> Data:
-        """New empty data under a number that the other end gave."""
+    def accept(self, number: int, kind: str, longest: int | None) -> Data:
+        """New empty data under a number that the other end gave; a deque holds `longest` items."""
         if number in self._data or number % 2 == self._next % 2:
             raise ValueError(f"number {number} is not free")
-        data = _KINDS[kind]()
+        data = collections.deque(maxlen=longest) if kind == "deque" else _KINDS[kind]()
         self._remember(number, data)
         return data
 
