@@ -1,15 +1,50 @@
-"""What must hold before the first update of a run: the policy is its sampler and its reference.
+"""What must hold before training: settings that fit trainer and data; and, before the first update of a run, that the
+policy is its sampler and its reference.
 
 Nothing else shows a wrong shift, temperature, dropout or reference as early: the loss would look healthy.
 """
 
 import torch
+from lightning.pytorch import Trainer
 
 from grpo_lightning.batching import MicroBatch
+from grpo_lightning.filters import FilterConfig
 from grpo_lightning.logprobs import TokenLogprobs
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, lr_factor
+from grpo_lightning.prompts import PromptDataModule
+
+PRECISIONS = ("32-true", "bf16-mixed")
+"""What the log-probs are proved with; a `-true` precision would change the type of everything else, too."""
 
 EXACT, ROUNDED = 1e-4, 0.02
 """Mean difference in log-prob that rounding explains, in float32 and in 16-bit arithmetic."""
+
+
+def check_precision(precision: object) -> None:
+    """Refuses a precision that nothing here is proved with."""
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision: {precision!r} is refused; use one of {', '.join(PRECISIONS)}, or set "
+            "model.policy.dtype for weights of another type"
+        )
+
+
+def check_fit(
+    trainer: Trainer, data: object, update: UpdateConfig, optimizer: OptimizerConfig, filters: FilterConfig
+) -> None:
+    """Refuses what this trainer and this data cannot do."""
+    bounded = trainer.max_steps != -1 or trainer.max_epochs not in (None, -1)
+    lr_factor(optimizer, 1 if bounded else None)
+    if not isinstance(data, PromptDataModule):
+        if filters.silent == "refill" or filters.retire_at is not None:
+            raise ValueError("filters: 'refill' and retire_at choose prompts, so they need a PromptDataModule")
+        return
+    share = data.prompts_per_step // trainer.world_size
+    if update.minibatches > share:
+        raise ValueError(
+            f"update.minibatches: {update.minibatches} is more than the {share} prompts of a step on each device "
+            "(data.prompts_per_step / devices); use at most that many"
+        )
 
 
 @torch.no_grad()

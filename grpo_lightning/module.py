@@ -24,8 +24,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
-from grpo_lightning.checks import check_first_step
+from grpo_lightning.checks import check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
+from grpo_lightning.combine import CombineConfig, restored, saved, start_state
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
 from grpo_lightning.filters import FilterConfig, pass_rates
 from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
@@ -45,16 +46,12 @@ from grpo_lightning.policy import (
 from grpo_lightning.preparation import Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.ranks import Ranks
-from grpo_lightning.scoring import RewardSpec, Scorer
+from grpo_lightning.scoring import Executor, RewardSpec, Scorer
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.types import Prompt, Scores
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
-
-
-PRECISIONS = ("32-true", "bf16-mixed")
-"""What the log-probs are proved with; a `-true` precision would change the type of everything else, too."""
 
 
 class GRPOModule(LightningModule):
@@ -67,13 +64,16 @@ class GRPOModule(LightningModule):
         sampling: How training completions are drawn.
         filters: Which completions and groups train.
         mismatch: What is done about the difference between the sampling engine and the policy.
+        combine: How several rewards become one.
         advantage: How a group's rewards become advantages.
         objective: What is minimised.
         update: How one rollout becomes optimizer steps.
         optimizer: AdamW and its schedule.
         evaluation: How held-out prompts are answered.
         first_step_checks: Refuse to train where, before the first update, the ratio is not 1 or the KL not 0.
-        reward_workers: Processes that score; null: one per core.
+        reward_workers: Processes that score; null: one per core, of this machine or of the Ray cluster.
+        executor: Where rewards that are not inline run: processes of this machine, or actors of a Ray cluster (that of
+            RAY_ADDRESS, else one started here).
         seed: Of every random draw; the command line sets it from seed_everything.
 
     """
@@ -86,6 +86,7 @@ class GRPOModule(LightningModule):
         sampling: SamplingConfig = SamplingConfig(),
         filters: FilterConfig = FilterConfig(),
         mismatch: MismatchConfig = MismatchConfig(),
+        combine: CombineConfig = CombineConfig(),
         advantage: AdvantageConfig = AdvantageConfig(),
         objective: ObjectiveConfig = ObjectiveConfig(),
         update: UpdateConfig = UpdateConfig(),
@@ -93,6 +94,7 @@ class GRPOModule(LightningModule):
         evaluation: EvaluationConfig = EvaluationConfig(),
         first_step_checks: bool = True,
         reward_workers: int | None = None,
+        executor: Executor = "processes",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -100,23 +102,26 @@ class GRPOModule(LightningModule):
             raise ValueError(f"group_size: {group_size} has no baseline; use at least 2 completions per prompt")
         if not rewards:
             raise ValueError("rewards: none are given; at least one is needed")
-        if not any(spec.weight for spec in rewards):
-            raise ValueError("rewards: every weight is 0, so there is nothing to train on; give one another weight")
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         self.automatic_optimization = False
         self.reference: PreTrainedModel | None
         self.policy_config, self.group_size, self.sampling, self.update = policy, group_size, sampling, update
-        self.recipe = Recipe(advantage=advantage, objective=objective, filters=filters, mismatch=mismatch)
+        self.recipe = Recipe(
+            advantage=advantage, objective=objective, filters=filters, mismatch=mismatch, combine=combine
+        )
         self.recipe.check(group_size, single_update=update.num_iterations * update.minibatches == 1)
         self.optimizer_config, self.evaluation, self.seed = optimizer, evaluation, seed
         self.first_step_checks = first_step_checks
-        self.scorer = Scorer(rewards, workers=reward_workers)
+        self.scorer = Scorer(rewards, workers=reward_workers, executor=executor)
+        self.parts = self.recipe.all_parts(dict(zip(self.scorer.names, rewards, strict=True)))
+        combine.check(self.parts, advantage)
         self.accuracy = evaluation.accuracy_name(self.scorer.names)
         self.judge = filters.judge(self.scorer.names, self.accuracy)
         self.policy: PreTrainedModel | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.coefficients = start_coefficients(objective)
+        self.combine_state = start_state(self.parts)
         self.tally = Tally()
         self.tally_held_out = Tally()
         self.last: Prepared | None = None
@@ -135,7 +140,7 @@ class GRPOModule(LightningModule):
                 if self.finished:
                     break
                 self.optimizer_step_on(minibatch)
-        self.last = batch
+        self.last, self.combine_state = batch, batch.combined.state
         self.log_step(found, batch, started=started, updating=updating)
         self.move_on(found)
 
@@ -165,7 +170,8 @@ class GRPOModule(LightningModule):
         return prepare(
             found,
             self.recipe,
-            weights=self.scorer.weights,
+            parts=self.parts,
+            state=self.combine_state,
             max_tokens=self.sampling.max_tokens,
             beta=self.coefficients.beta,
             policy=partial(forward, self.model),
@@ -222,26 +228,13 @@ class GRPOModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses what cannot work with this data, before any model is loaded."""
-        if self.trainer.precision not in PRECISIONS:
-            raise ValueError(
-                f"trainer.precision: {self.trainer.precision!r} is refused; use one of {', '.join(PRECISIONS)}, or set "
-                "model.policy.dtype for weights of another type"
-            )
-        bounded = self.trainer.max_steps != -1 or self.trainer.max_epochs not in (None, -1)
-        if stage == "fit":
-            lr_factor(self.optimizer_config, 1 if bounded else None)
         data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PromptDataModule):
-            return
-        routed = (prompt.rewards for prompts in data.prompts.values() for prompt in prompts)
-        self.scorer.check_routing({name for names in routed if names is not None for name in names})
+        if isinstance(data, PromptDataModule):
+            routed = (prompt.rewards for prompts in data.prompts.values() for prompt in prompts)
+            self.scorer.check_routing({name for names in routed if names is not None for name in names})
+        check_precision(self.trainer.precision)
         if stage == "fit":
-            share = data.prompts_per_step // self.trainer.world_size
-            if self.update.minibatches > share:
-                raise ValueError(
-                    f"update.minibatches: {self.update.minibatches} is more than the {share} prompts of a step on "
-                    "each device (data.prompts_per_step / devices); use at most that many"
-                )
+            check_fit(self.trainer, data, self.update, self.optimizer_config, self.recipe.filters)
 
     def configure_model(self) -> None:
         """Loads the policy, and its reference if the objective has a KL term. Called again by validate and test."""
@@ -315,16 +308,18 @@ class GRPOModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the weights do not hold: adapted coefficients, and a reference that has moved."""
         checkpoint["coefficients"] = asdict(self.coefficients)
+        checkpoint["combine"] = saved(self.combine_state, list(self.parts))
         if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
             checkpoint["reference"] = self.reference.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
-        objective, saved = self.recipe.objective, checkpoint["coefficients"]
+        objective, known = self.recipe.objective, checkpoint["coefficients"]
         if objective.kl.target is not None:
-            self.coefficients = replace(self.coefficients, beta=saved["beta"])
+            self.coefficients = replace(self.coefficients, beta=known["beta"])
         if objective.entropy.target is not None:
-            self.coefficients = replace(self.coefficients, entropy=saved["entropy"], acts=saved["acts"])
+            self.coefficients = replace(self.coefficients, entropy=known["entropy"], acts=known["acts"])
+        self.combine_state = restored(checkpoint["combine"], self.combine_state, list(self.parts))
         if self.reference is not None and objective.kl.sync_every is not None and "reference" in checkpoint:
             self.reference.load_state_dict(checkpoint["reference"])
 

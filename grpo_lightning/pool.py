@@ -47,12 +47,23 @@ class Outcome(NamedTuple):
     cause: str = ""
 
 
+def outcome_of(kind: Kind, value: float, seconds: float, text: str) -> Outcome:
+    """What a worker's answer to a record says."""
+    failure: Literal["error"] | None = "error" if kind in (Kind.ERROR, Kind.EXHAUSTED) else None
+    return Outcome(value if kind is Kind.VALUE else None, seconds, failure, text)
+
+
 class PooledReward(NamedTuple):
     """A reward as the pool keeps it."""
 
     name: str
     pickled: bytes
     timeout: float
+
+
+def payload_of(rewards: Mapping[int, PooledReward]) -> bytes:
+    """What a worker loads its rewards from."""
+    return pickle.dumps({which: (reward.name, reward.pickled) for which, reward in rewards.items()})
 
 
 class _Worker:
@@ -111,7 +122,7 @@ class WorkerPool:
     def __init__(self, rewards: Mapping[int, PooledReward], limit: int) -> None:
         self._rewards = rewards
         self._limit = limit
-        self._payload = pickle.dumps({which: (reward.name, reward.pickled) for which, reward in rewards.items()})
+        self._payload = payload_of(rewards)
         self._cost: dict[int, float] = {}
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -186,8 +197,7 @@ class WorkerPool:
             worker.deadline = time.monotonic() + self._timeout(worker.tasks[0])
         if kind is Kind.EXHAUSTED:
             self._retire(worker)
-        failure: Literal["error"] | None = "error" if kind in (Kind.ERROR, Kind.EXHAUSTED) else None
-        self._report(index, Outcome(value if kind is Kind.VALUE else None, seconds, failure, text))
+        self._report(index, outcome_of(kind, value, seconds, text))
 
     def _bury(self, worker: _Worker) -> None:
         """The worker has gone by itself: blames the record that it had in hand."""

@@ -4,28 +4,33 @@ The middle of the algorithm. Everything that looks at more than one sequence is 
 all ranks, so that the optimizer steps behind it may cut the samples as they like.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from grpo_lightning import losses
-from grpo_lightning.advantages import AdvantageConfig, group_advantages, keep_best, overlong_penalty
+from grpo_lightning.advantages import AdvantageConfig, overlong_penalty
 from grpo_lightning.batching import Sample, samples_of, with_advantages
 from grpo_lightning.collection import Collected
-from grpo_lightning.combine import weighted_sum
+from grpo_lightning.combine import CombineConfig, Combined, State, combine
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.mismatch import MismatchConfig, accepts, token_weights
 from grpo_lightning.objective import ObjectiveConfig
+from grpo_lightning.parts import Part
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Scores
 
 Forward = Callable[[Sequence[Sample]], list[TokenLogprobs]]
 """What a model says of each sample, without gradient."""
+
+
+OVERLONG = "overlong"
+"""Name of the length penalty among the parts that are combined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +41,16 @@ class Recipe:
     objective: ObjectiveConfig
     filters: FilterConfig
     mismatch: MismatchConfig
+    combine: CombineConfig
 
     @property
     def looks_again(self) -> bool:
         """Whether the policy itself must see the rollout before its first update."""
         return self.mismatch.correction != "none" or self.objective.entropy.top_share < 1
+
+    def all_parts(self, rewards: Mapping[str, Part]) -> dict[str, Part]:
+        """What is combined, by name: the rewards, and the length penalty if there is one."""
+        return dict(rewards) | ({OVERLONG: Part()} if self.advantage.overlong_share > 0 else {})
 
     def check(self, group_size: int, *, single_update: bool) -> None:
         """Refuses what contradicts the other settings."""
@@ -61,8 +71,12 @@ class Prepared:
     rollout: Rollout
     scores: Scores
     rewards: Float[np.ndarray, "P G"]
-    """Combined; NaN where nothing applies or the completion was left out."""
+    """Their weighted sum; NaN where nothing applies or the completion was left out."""
     advantages: Float[np.ndarray, "P G"]
+    combined: Combined
+    """Of all ranks."""
+    values: Float[np.ndarray, "N G K"]
+    """The rewards that were combined, of all ranks."""
     samples: list[Sample]
     masked: dict[str, tuple[float, float]]
     """Cause -> tokens that do not train for it, out of how many."""
@@ -72,14 +86,18 @@ def prepare(
     found: Collected,
     recipe: Recipe,
     *,
-    weights: Float[np.ndarray, " K"],
+    parts: Mapping[str, Part],
+    state: State,
     max_tokens: int,
     beta: float,
     policy: Forward,
     reference: Forward | None,
     ranks: Ranks,
 ) -> Prepared:
-    """Filters, then mismatch and high-entropy tokens, rewards to advantages, and the reference."""
+    """Filters, then mismatch and high-entropy tokens, rewards to advantages, and the reference.
+
+    `parts` names the rewards in the order of the scores, and then OVERLONG if there is such a penalty.
+    """
     groups = found.rollout.groups
     lengths = np.array([[len(c.token_ids) for c in group.completions] for group in groups])
     truncated = np.array([[c.stop_reason == "length" for c in group.completions] for group in groups])
@@ -97,14 +115,27 @@ def prepare(
     keep = np.zeros(lengths.shape, dtype=bool)
     for s in samples:
         keep[s.group, s.sample] = True
-    rewards = weighted_sum(np.where(keep[:, :, None], found.scores.rewards, np.nan), weights)
-    rewards = rewards + overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_share)
-    values = global_advantages(keep_best(rewards, lengths, recipe.advantage), lengths, recipe.advantage, ranks)
-    samples = with_advantages(samples, values)
+    rewards = np.where(keep[:, :, None], found.scores.rewards, np.nan)
+    if recipe.advantage.overlong_share > 0:
+        penalty = np.where(keep, overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_share), np.nan)
+        rewards = np.dstack([rewards, penalty])
+    everywhere = ranks.gather(np.dstack([rewards, lengths]))
+    values, all_lengths = np.split(np.concatenate(everywhere), [rewards.shape[2]], axis=2)
+    combined = combine(values, all_lengths[:, :, 0].astype(int), parts, recipe.combine, recipe.advantage, state)
+    start = sum(map(len, everywhere[: ranks.rank]))
+    own = slice(start, start + len(rewards))
+    samples = with_advantages(samples, combined.advantages[own])
     if reference is not None:
         samples = with_reference(samples, reference(samples), recipe.objective, beta, ranks)
     return Prepared(
-        rollout=found.rollout, scores=found.scores, rewards=rewards, advantages=values, samples=samples, masked=masked
+        rollout=found.rollout,
+        scores=found.scores,
+        rewards=combined.total[own],
+        advantages=combined.advantages[own],
+        combined=combined,
+        values=values,
+        samples=samples,
+        masked=masked,
     )
 
 
@@ -140,18 +171,6 @@ def top_quantile(values: Sequence[np.ndarray], share: float, ranks: Ranks) -> fl
     """The value above which `share` of all values lie, over all ranks."""
     everywhere = np.concatenate(ranks.gather(np.concatenate([np.zeros(0, dtype=np.float32), *values])))
     return float(np.quantile(everywhere, 1 - share)) if len(everywhere) else 0.0
-
-
-def global_advantages(
-    rewards: Float[np.ndarray, "P G"], lengths: Int[np.ndarray, "P G"], config: AdvantageConfig, ranks: Ranks
-) -> Float[np.ndarray, "P G"]:
-    """This rank's rows of the advantages, whose statistics cover all ranks."""
-    if not config.needs_all_ranks or ranks.size == 1:
-        return group_advantages(rewards, lengths, config)
-    parts = ranks.gather(np.stack([rewards, lengths], axis=2))
-    whole = np.concatenate(parts)
-    start = sum(map(len, parts[: ranks.rank]))
-    return group_advantages(whole[:, :, 0], whole[:, :, 1].astype(int), config)[start : start + len(rewards)]
 
 
 def with_reference(

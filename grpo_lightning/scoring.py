@@ -6,6 +6,7 @@ The border to hostile text is here: whatever a reward does to a record ends as a
 failure that is counted, logged and scored by the policy `fail`. No NaN or infinity leaves as a score.
 """
 
+import importlib.util
 import logging
 import math
 import os
@@ -20,15 +21,19 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from grpo_lightning.parts import Part
 from grpo_lightning.pool import Outcome, PooledReward, RewardError, WorkerPool
+from grpo_lightning.ray_pool import RayPool
 from grpo_lightning.types import Group, Record, RewardStats, Scores
 from grpo_lightning.workers import Reward, checked, describe, invoke
 
-__all__ = ["Reward", "RewardError", "RewardSpec", "Scorer"]
+__all__ = ["Executor", "Reward", "RewardError", "RewardSpec", "Scorer"]
 
 log = logging.getLogger(__name__)
 
 FailPolicy = Literal["raise", "zero", "skip"]
+Executor = Literal["processes", "ray"]
+"""Where rewards that are not inline run."""
 
 LOGGED_PER_MINUTE = 5
 """Failed records that one reward shows per minute: enough to see what is wrong, too few to bury the rest of the log."""
@@ -38,13 +43,11 @@ SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardSpec:
-    """One reward, and what a failure of it means."""
+class RewardSpec(Part):
+    """One reward, what it is to the whole, and what a failure of it means."""
 
     reward: Reward
     """A function, or a class with `__call__` and its arguments; sync or async."""
-    weight: float = 1.0
-    """Its share in the sum; 0: shown, never trained on."""
     name: str | None = None
     """Shown in logs and used by a row's routing; null: the function's or class's name in snake_case."""
     fail: FailPolicy = "zero"
@@ -58,10 +61,9 @@ class RewardSpec:
     killed: until it ends, the reward's records count as timeouts. Code that keeps the GIL is not timed out at all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not callable(self.reward):
             raise TypeError(f"reward: {self.reward!r} cannot be called; give a function or an object with __call__")
-        if not math.isfinite(self.weight):
-            raise ValueError(f"weight: {self.weight} is refused; it must be a finite number")
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ValueError(f"timeout: {self.timeout} is refused; it must be a finite number of seconds above 0")
         if self.fail not in get_args(FailPolicy):
@@ -73,20 +75,29 @@ class RewardSpec:
 class Scorer:
     """Applies all rewards to groups. One thread at a time; processes start at the first batch that needs them."""
 
-    def __init__(self, specs: Sequence[RewardSpec], workers: int | None = None) -> None:
-        """`workers`: processes for the rewards that are not inline; None: one for each core of this process."""
+    def __init__(
+        self, specs: Sequence[RewardSpec], workers: int | None = None, executor: Executor = "processes"
+    ) -> None:
+        """For the rewards that are not inline: how many workers, and whose.
+
+        `workers`: None is one for each core, of this process or of the Ray cluster. `executor`: processes of this
+        machine, or actors of the Ray cluster that RAY_ADDRESS names, else of one started here.
+        """
         if workers is not None and workers < 1:
             raise ValueError(f"workers: {workers} is refused; it must be at least 1")
+        if executor not in get_args(Executor):
+            raise ValueError(f"executor: {executor!r} is refused; it must be one of {', '.join(get_args(Executor))}")
+        if executor == "ray" and importlib.util.find_spec("ray") is None:
+            raise ValueError("executor: 'ray' needs Ray, which is not installed: pip install 'grpo-lightning[ray]'")
         self.specs = tuple(specs)
         self.names = _names(self.specs)
-        self.weights = np.array([spec.weight for spec in self.specs], dtype=np.float64)
-        self._limit = workers or len(os.sched_getaffinity(0))
+        self._workers, self._executor = workers, executor
         self._pooled = {
             k: PooledReward(name, _pickled(name, spec.reward), spec.timeout)
             for k, (name, spec) in enumerate(zip(self.names, self.specs, strict=True))
             if not spec.inline
         }
-        self._pool: WorkerPool | None = None
+        self._pool: WorkerPool | RayPool | None = None
         self._abandoned: dict[int, threading.Thread] = {}
         self._failures = [_FailureLog(name) for name in self.names]
 
@@ -123,7 +134,7 @@ class Scorer:
                 for b, outcome in zip(chosen, self._call_inline(k, [records[b] for b in chosen]), strict=True):
                     settle(k, b, outcome)
         if tasks:
-            self._pool = self._pool or WorkerPool(self._pooled, self._limit)
+            self._pool = self._pool or self._new_pool()
             self._pool.run([(k, records[b]) for k, b in tasks], lambda task, outcome: settle(*tasks[task], outcome))
         rewards = np.stack([tally.rewards for tally in tallies], axis=-1) if tallies else np.empty((len(records), 0))
         return Scores(
@@ -143,6 +154,11 @@ class Scorer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _new_pool(self) -> WorkerPool | RayPool:
+        if self._executor == "ray":
+            return RayPool(self._pooled, self._workers)
+        return WorkerPool(self._pooled, self._workers or len(os.sched_getaffinity(0)))
 
     def _value(self, k: int, record: Record, outcome: Outcome) -> float:
         """The score of one record; what failed is scored by policy."""

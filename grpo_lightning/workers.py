@@ -101,20 +101,25 @@ def serve(requests: str, replies: str, lifeline: str) -> None:
     """
     for descriptor in (requests, replies, lifeline):
         os.set_inheritable(int(descriptor), False)
-    _limit_memory()
+    limit_memory()
     _die_with(int(lifeline))
     out = int(replies)
     with os.fdopen(int(requests), "rb") as inbox:
-        rewards = _load(next(_messages(inbox), b""), out)
+        try:
+            rewards = load(next(_messages(inbox), b""))
+        except UnloadableError as error:
+            _send(out, Kind.UNLOADABLE, text=str(error))
+            sys.exit(1)
         _send(out, Kind.READY)
         for message in _messages(inbox):
             which, records = pickle.loads(message)
             for record in records:
-                _answer(rewards[which], record, out)
+                _send(out, *answer(rewards[which], record))
     os.killpg(0, signal.SIGKILL)  # also ends what rewards have started
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Keep this process from taking the machine's memory, or filling its disk with a dump."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -138,29 +143,34 @@ def _messages(inbox: BinaryIO) -> Iterator[bytes]:
         yield inbox.read(LENGTH.unpack(prefix)[0])
 
 
-def _load(message: bytes, replies: int) -> dict[int, Reward]:
+class UnloadableError(Exception):
+    """A reward does not exist where a worker runs, or refuses to be made again there."""
+
+
+def load(message: bytes) -> dict[int, Reward]:
+    """The rewards by key, from the pickled dictionary of their names and pickles."""
     rewards: dict[int, Reward] = {}
     for which, (name, pickled) in pickle.loads(message).items():
         try:
             rewards[which] = pickle.loads(pickled)
         except BaseException as error:
-            _send(replies, Kind.UNLOADABLE, text=f"reward {name!r} cannot be loaded in a worker: {describe(error)}")
-            sys.exit(1)
+            raise UnloadableError(f"reward {name!r} cannot be loaded in a worker: {describe(error)}") from None
     return rewards
 
 
-def _answer(reward: Reward, record: Record, replies: int) -> None:
+def answer(reward: Reward, record: Record) -> tuple[Kind, float, float, str]:
+    """What the reward makes of a record: kind, value, seconds, and the cause of a failure. Never raises."""
     start = time.perf_counter()
     try:
         value = checked(invoke(reward, [record])[0])
     except MemoryError as error:
         # What filled the memory may stay there (a cache), so the parent replaces this worker.
-        _send(replies, Kind.EXHAUSTED, seconds=time.perf_counter() - start, text=describe(error))
+        return Kind.EXHAUSTED, 0.0, time.perf_counter() - start, describe(error)
     except BaseException as error:  # a reward that calls sys.exit() fails like any other
-        _send(replies, Kind.ERROR, seconds=time.perf_counter() - start, text=describe(error))
-    else:
-        kind = Kind.NONE if value is None else Kind.VALUE
-        _send(replies, kind, 0.0 if value is None else value, time.perf_counter() - start)
+        return Kind.ERROR, 0.0, time.perf_counter() - start, describe(error)
+    if value is None:
+        return Kind.NONE, 0.0, time.perf_counter() - start, ""
+    return Kind.VALUE, value, time.perf_counter() - start, ""
 
 
 def _send(replies: int, kind: Kind, value: float = 0.0, seconds: float = 0.0, text: str = "") -> None:

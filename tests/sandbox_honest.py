@@ -1748,6 +1748,2139 @@ sys.stdout=o
 assert v=='x\n'
 """,
     ),
+    "mbpp with setup": (
+        """
+def similar_elements(t1, t2):
+  return tuple(set(t1) & set(t2))
+""",
+        """
+assert set(similar_elements((3, 4, 5, 6),(5, 7, 4, 10))) == set((4, 5))
+assert set(similar_elements((1, 2),(5, 4))) == set()
+""",
+    ),
+    "mbpp heap": (
+        """
+import heapq as hq
+def heap_queue_largest(nums,n):
+  return hq.nlargest(n, nums)
+""",
+        "assert heap_queue_largest( [25, 35, 22, 85, 14, 65, 75, 22, 58],3)==[85, 75, 65]",
+    ),
+    "mbpp test setup code": (
+        """
+class Pair(object):
+    def __init__(self, a, b):
+        self.a = a
+        self.b = b
+def max_chain_length(arr, n):
+    mx = [1]*n
+    for i in range(1, n):
+        for j in range(i):
+            if arr[i].a > arr[j].b and mx[i] < mx[j] + 1: mx[i] = mx[j] + 1
+    return max(mx)
+""",
+        "assert max_chain_length([Pair(5, 24), Pair(15, 25),Pair(27, 40), Pair(50, 60)], 4) == 3",
+    ),
+    "mbpp tree node in both": (
+        """
+class Node:
+  def __init__(self, data):
+    self.data = data
+    self.left = None
+    self.right = None
+def max_height(node):
+  if node is None: return 0
+  return 1 + max(max_height(node.left), max_height(node.right))
+""",
+        """
+root = Node(1)
+root.left = Node(2)
+root.right = Node(3)
+root.left.left = Node(4)
+assert max_height(root) == 3
+assert max_height(None) == 0
+""",
+    ),
+    "humaneval metadata": (
+        """
+from typing import List
+
+def has_close_elements(numbers: List[float], threshold: float) -> bool:
+    for i, a in enumerate(numbers):
+        for j, b in enumerate(numbers):
+            if i != j and abs(a - b) < threshold: return True
+    return False
+""",
+        """
+METADATA = {'author': 'jt', 'dataset': 'test'}
+def check(candidate):
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.3) == True
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.05) == False
+check(has_close_elements)
+""",
+    ),
+    "humaneval approx": (
+        "def truncate_number(number): return number % 1.0",
+        """
+def check(candidate):
+    assert abs(candidate(1.33) - 0.33) < 1e-6
+    assert candidate(3.5) == 0.5
+check(truncate_number)
+""",
+    ),
+    "humaneval plus inputs": (
+        "def f(xs): return sorted(xs)[0]",
+        """
+def is_floats(x):
+    if isinstance(x, float): return True
+    if isinstance(x, (list, tuple)) and x: return all(isinstance(i, float) for i in x)
+    return False
+def assertion(out, exp, atol):
+    exact_match = out == exp
+    if atol == 0 and is_floats(exp): atol = 1e-6
+    if not exact_match and atol != 0:
+        assert abs(out - exp) <= atol
+    else:
+        assert exact_match
+def check(candidate):
+    inputs = [[[3, 1, 2]], [[0.5, 0.25]], [[-1]]]
+    results = [1, 0.25, -1]
+    for i, (inp, exp) in enumerate(zip(inputs, results)):
+        assertion(candidate(*inp), exp, 0)
+check(f)
+""",
+    ),
+    "humaneval poly": (
+        """
+import math
+def poly(xs, x): return sum(c * math.pow(x, i) for i, c in enumerate(xs))
+def find_zero(xs):
+    a, b = -1., 1.
+    while poly(xs, a) * poly(xs, b) > 0: a *= 2.0; b *= 2.0
+    while b - a > 1e-10:
+        c = (a + b) / 2.0
+        if poly(xs, c) * poly(xs, a) > 0: a = c
+        else: b = c
+    return a
+""",
+        """
+def check(candidate):
+    import math
+    import random
+    rng = random.Random(42)
+    import copy
+    for _ in range(20):
+        ncoeff = 2 * rng.randint(1, 4)
+        coeffs = [rng.randint(-10, 10) or 1 for _ in range(ncoeff)]
+        solution = candidate(copy.deepcopy(coeffs))
+        assert math.fabs(poly(coeffs, solution)) < 1e-4
+check(find_zero)
+""",
+    ),
+    "leetcode linked list in code": (
+        """
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val = val
+        self.next = next
+class Solution:
+    def reverse(self, head):
+        prev = None
+        while head:
+            head.next, prev, head = prev, head, head.next
+        return prev
+""",
+        """
+def build(xs):
+    head = None
+    for x in reversed(xs): head = ListNode(x, head)
+    return head
+def dump(n):
+    out = []
+    while n: out.append(n.val); n = n.next
+    return out
+assert dump(Solution().reverse(build([1,2,3]))) == [3,2,1]
+assert Solution().reverse(None) is None
+""",
+    ),
+    "leetcode list node in tests": (
+        """
+class Solution:
+    def merge(self, a, b):
+        out = []
+        while a or b:
+            if not b or (a and a.val <= b.val): out.append(a); a = a.next
+            else: out.append(b); b = b.next
+        for x, y in zip(out, out[1:] + [None]): x.next = y
+        return out[0] if out else None
+""",
+        """
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val, self.next = val, next
+def build(xs):
+    dummy = tail = ListNode()
+    for x in xs:
+        tail.next = ListNode(x)
+        tail = tail.next
+    return dummy.next
+def dump(n):
+    out = []
+    while n:
+        out.append(n.val)
+        n = n.next
+    return out
+assert dump(Solution().merge(build([1,3,5]), build([2,4]))) == [1,2,3,4,5]
+assert Solution().merge(None, None) is None
+""",
+    ),
+    "tree node optional annotations": (
+        """
+from typing import Optional, List
+from collections import deque
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val = val; self.left = left; self.right = right
+class Solution:
+    def levelOrder(self, root: Optional['TreeNode']) -> List[List[int]]:
+        if not root: return []
+        q, out = deque([root]), []
+        while q:
+            out.append([n.val for n in q])
+            for _ in range(len(q)):
+                n = q.popleft()
+                if n.left: q.append(n.left)
+                if n.right: q.append(n.right)
+        return out
+    def invert(self, root):
+        if root:
+            root.left, root.right = self.invert(root.right), self.invert(root.left)
+        return root
+""",
+        """
+t = TreeNode(3, TreeNode(9), TreeNode(20, TreeNode(15), TreeNode(7)))
+assert Solution().levelOrder(t) == [[3],[9,20],[15,7]]
+inv = Solution().invert(t)
+assert inv is t
+assert t.left.val == 20 and t.right.val == 9
+assert Solution().levelOrder(t) == [[3],[20,9],[7,15]]
+""",
+    ),
+    "design class ops": (
+        """
+from collections import OrderedDict
+class LRUCache:
+    def __init__(self, capacity: int):
+        self.cap, self.d = capacity, OrderedDict()
+    def get(self, key):
+        if key not in self.d: return -1
+        self.d.move_to_end(key)
+        return self.d[key]
+    def put(self, key, value):
+        self.d[key] = value
+        self.d.move_to_end(key)
+        if len(self.d) > self.cap: self.d.popitem(last=False)
+""",
+        """
+ops = ["LRUCache","put","put","get","put","get","put","get","get","get"]
+args = [[2],[1,1],[2,2],[1],[3,3],[2],[4,4],[1],[3],[4]]
+want = [None,None,None,1,None,-1,None,-1,3,4]
+obj, got = None, []
+for op, arg in zip(ops, args):
+    if op == "LRUCache": obj = LRUCache(*arg); got.append(None)
+    else: got.append(getattr(obj, op)(*arg))
+assert got == want, got
+""",
+    ),
+    "in place sort colors": (
+        """
+class Solution:
+    def sortColors(self, nums):
+        c = [nums.count(i) for i in range(3)]
+        nums[:] = [0]*c[0]+[1]*c[1]+[2]*c[2]
+""",
+        """
+nums = [2,0,2,1,1,0]
+r = Solution().sortColors(nums)
+assert r is None
+assert nums == [0,0,1,1,2,2]
+""",
+    ),
+    "in place nested": (
+        """
+def rotate(m):
+    n = len(m)
+    for i in range(n):
+        for j in range(i): m[i][j], m[j][i] = m[j][i], m[i][j]
+    for row in m: row.reverse()
+""",
+        """
+m = [[1,2],[3,4]]
+row = m[0]
+rotate(m)
+assert m == [[3,1],[4,2]]
+assert m[0] is row
+assert row == [3,1]
+""",
+    ),
+    "in place dict and pop": (
+        """
+def drain(d, xs):
+    while xs: d.setdefault(len(xs), []).append(xs.pop())
+    return d
+""",
+        """
+d = {}
+xs = [1,2,3]
+r = drain(d, xs)
+assert r is d and xs == []
+assert d == {3:[3],2:[2],1:[1]}
+assert list(d) == [3,2,1]
+""",
+    ),
+    "in place class attribute": (
+        """
+def grow(box):
+    box.items.append(1)
+    box.n += 1
+    return box
+""",
+        """
+class Box:
+    def __init__(self):
+        self.items = []
+        self.n = 0
+b = Box()
+assert grow(b) is b
+assert b.items == [1]
+assert b.n == 1
+""",
+    ),
+    "generators pipeline": (
+        """
+def evens():
+    n = 0
+    while True:
+        yield n
+        n += 2
+def take(it, k):
+    for x, _ in zip(it, range(k)): yield x
+def flat(x):
+    for y in x:
+        if isinstance(y, list): yield from flat(y)
+        else: yield y
+""",
+        """
+from itertools import islice
+assert list(islice(evens(), 3)) == [0,2,4]
+assert list(take(evens(), 4)) == [0,2,4,6]
+assert list(flat([1,[2,[3]],[]])) == [1,2,3]
+assert sum(take(evens(), 4)) == 12
+a, b, *c = take(evens(), 4)
+assert (a, b, c) == (0, 2, [4, 6])
+assert next(evens()) == 0
+assert 4 in evens()
+assert max(take(evens(), 3)) == 4
+""",
+    ),
+    "generator over lambda of tests": (
+        """
+def unfold(f, x):
+    while True:
+        r = f(x)
+        if r is None: return
+        y, x = r
+        yield y
+""",
+        """
+assert list(unfold(lambda n: (n, n - 1) if n > 0 else None, 3)) == [3, 2, 1]
+g = unfold(lambda n: None, 1)
+try:
+    next(g)
+    assert False
+except StopIteration:
+    pass
+""",
+    ),
+    "decorators with arguments": (
+        """
+import functools, time
+def repeat(times):
+    def deco(f):
+        @functools.wraps(f)
+        def wrapper(*a, **k):
+            return [f(*a, **k) for _ in range(times)]
+        return wrapper
+    return deco
+def memo(f):
+    cache = {}
+    @functools.wraps(f)
+    def inner(n):
+        if n not in cache: cache[n] = f(n)
+        return cache[n]
+    inner.cache = cache
+    return inner
+@repeat(3)
+def hi(name, punct='!'):
+    "greets"
+    return f'hi {name}{punct}'
+@memo
+def fib(n): return n if n < 2 else fib(n-1) + fib(n-2)
+class counted:
+    def __init__(self, f): self.f, self.calls = f, 0
+    def __call__(self, *a): self.calls += 1; return self.f(*a)
+@counted
+def inc(x): return x + 1
+""",
+        """
+assert hi('a') == ['hi a!']*3
+assert hi('a', punct='?')[0] == 'hi a?'
+assert hi.__name__ == 'hi' and hi.__doc__ == 'greets'
+assert fib(50) == 12586269025
+assert fib.cache[10] == 55
+assert [inc(1), inc(2)] == [2, 3]
+assert inc.calls == 2
+@repeat(times=2)
+def mine(x): return x * 2
+assert mine(4) == [8, 8]
+calls = []
+@memo
+def slow(n):
+    calls.append(n)
+    return n
+assert slow(3) == slow(3) == 3
+assert calls == [3]
+""",
+    ),
+    "dataclass eq hash order post init": (
+        """
+from dataclasses import dataclass, field, asdict, replace, astuple
+@dataclass(order=True, frozen=True)
+class V:
+    major: int
+    minor: int = 0
+    label: str = field(default='', compare=False)
+    def bump(self): return replace(self, minor=self.minor + 1)
+    @classmethod
+    def parse(cls, s): return cls(*map(int, s.split('.')))
+    @property
+    def text(self): return f'{self.major}.{self.minor}'
+@dataclass
+class Cart:
+    items: list[V] = field(default_factory=list)
+    total: int = field(init=False)
+    def __post_init__(self): self.total = len(self.items)
+""",
+        """
+assert V.parse('1.2') == V(1, 2)
+assert V(1, 2).bump() == V(1, 3)
+assert V(1,2,'x') == V(1,2,'y')
+assert sorted([V(2), V(1, 5), V(1)]) == [V(1), V(1,5), V(2)]
+assert max(V(1), V(3), V(2)).major == 3
+assert V(1).text == '1.0'
+assert len({V(1), V(1), V(2)}) == 2
+assert Cart([V(1)]).total == 1
+assert Cart() == Cart([])
+assert Cart().items is not Cart().items
+from dataclasses import asdict
+assert asdict(V(1, 2, 'z')) == {'major': 1, 'minor': 2, 'label': 'z'}
+assert repr(V(1)) == "V(major=1, minor=0, label='')"
+try:
+    V(1).major = 3
+except AttributeError:
+    pass
+else:
+    raise AssertionError
+d = {V(1): 'one'}
+assert d[V(1)] == 'one'
+assert V(1) in [V(1)]
+assert V(1) != (1, 0)
+""",
+    ),
+    "setrecursionlimit": (
+        """
+import sys
+sys.setrecursionlimit(10**6)
+def depth(n): return 0 if n == 0 else 1 + depth(n-1)
+""",
+        "assert depth(20000) == 20000\nassert depth(5) == 5",
+    ),
+    "mutual recursion ackermann": (
+        """
+import sys
+from functools import lru_cache, cache
+sys.setrecursionlimit(20000)
+@lru_cache(maxsize=None)
+def ack(m, n):
+    if m == 0: return n + 1
+    if n == 0: return ack(m - 1, 1)
+    return ack(m - 1, ack(m, n - 1))
+@cache
+def odd(n): return False if n == 0 else even(n - 1)
+def even(n): return True if n == 0 else odd(n - 1)
+""",
+        """
+assert ack(2, 3) == 9
+assert ack(3, 3) == 61
+assert even(100) is True
+assert odd(7) is True
+assert ack.cache_info().hits > 0
+ack.cache_clear()
+assert ack.cache_info().currsize == 0
+""",
+    ),
+    "numpy maybe absent": (
+        """
+try:
+    import numpy as np
+except ImportError:
+    np = None
+def mean(xs):
+    return float(np.mean(xs)) if np is not None else sum(xs) / len(xs)
+""",
+        """
+assert abs(mean([1, 2, 3]) - 2) < 1e-9
+import math
+assert math.isclose(mean([0.1, 0.2]), 0.15)
+""",
+    ),
+    "decimal and fractions": (
+        """
+from decimal import Decimal, getcontext, ROUND_HALF_UP, localcontext
+from fractions import Fraction
+def money(x): return Decimal(x).quantize(Decimal('0.01'), rounding=ROUND_HALF_UP)
+def mediant(a, b): return Fraction(a.numerator + b.numerator, a.denominator + b.denominator)
+def root(n, digits):
+    with localcontext() as c:
+        c.prec = digits
+        return Decimal(n).sqrt()
+""",
+        """
+from decimal import Decimal
+from fractions import Fraction
+assert money('2.675') == Decimal('2.68')
+assert str(money('1')) == '1.00'
+assert mediant(Fraction(1,2), Fraction(1,3)) == Fraction(2,5)
+assert str(root(2, 30)) == '1.41421356237309504880168872421'
+assert isinstance(money('1'), Decimal)
+assert mediant(Fraction(1,2), Fraction(1,3)) + 1 == Fraction(7, 5)
+assert money('NaN').is_nan()
+assert float(mediant(Fraction(1,2), Fraction(1,2))) == 0.5
+""",
+    ),
+    "random seeded": (
+        """
+import random
+def shuffled(xs, seed):
+    r = random.Random(seed)
+    xs = list(xs)
+    r.shuffle(xs)
+    return xs
+def roll(seed):
+    random.seed(seed)
+    return [random.randint(1, 6) for _ in range(5)]
+""",
+        """
+import random
+assert shuffled(range(5), 3) == shuffled(range(5), 3)
+assert sorted(shuffled(range(5), 3)) == [0,1,2,3,4]
+random.seed(7)
+expected = [random.randint(1, 6) for _ in range(5)]
+assert roll(7) == expected
+assert all(1 <= x <= 6 for x in roll(1))
+""",
+    ),
+    "datetime arithmetic": (
+        """
+from datetime import datetime, timedelta, date, timezone
+import calendar
+def days(a, b): return (datetime.strptime(b, '%Y-%m-%d') - datetime.strptime(a, '%Y-%m-%d')).days
+def add(d, n): return d + timedelta(days=n)
+def weekday(d): return calendar.day_name[d.weekday()]
+def utc(ts): return datetime.fromtimestamp(ts, timezone.utc)
+def leap(y): return calendar.isleap(y)
+""",
+        """
+from datetime import date, datetime, timedelta, timezone
+assert days('2024-02-28', '2024-03-01') == 2
+assert add(date(2024, 2, 28), 2) == date(2024, 3, 1)
+assert weekday(date(2024, 1, 1)) == 'Monday'
+assert utc(0).isoformat() == '1970-01-01T00:00:00+00:00'
+assert utc(0) == datetime(1970, 1, 1, tzinfo=timezone.utc)
+assert leap(2000) and not leap(1900)
+assert add(datetime(2024,1,1,5), 1) - datetime(2024,1,1) == timedelta(hours=29)
+""",
+    ),
+    "regex objects": (
+        r"""
+import re
+pattern = re.compile(r'(?P<k>\w+)=(?P<v>\d+)')
+def find(s): return pattern.search(s)
+def pairs(s): return {m['k']: int(m['v']) for m in pattern.finditer(s)}
+def clean(s): return re.sub(r'\s+', ' ', s).strip()
+""",
+        r"""
+m = find('xx a=12 b=3')
+assert m.group('k') == 'a'
+assert m.groups() == ('a', '12')
+assert m.span() == (3, 7)
+assert find('nothing') is None
+assert pairs('a=1 b=2') == {'a': 1, 'b': 2}
+assert clean('  a \n b ') == 'a b'
+assert pattern.pattern.startswith('(?P<k>')
+assert m
+assert m['v'] == '12'
+assert pattern.sub('x', 'a=1') == 'x'
+""",
+    ),
+    "string formatting": (
+        """
+import string, textwrap
+def fmt(x): return f'{x:>10.3f}|{x!r}|{x:e}'
+def caesar(s, k):
+    a = string.ascii_lowercase
+    return s.translate(str.maketrans(a, a[k:] + a[:k]))
+def tpl(**k): return string.Template('$a-$b').substitute(k)
+def wrap(s, w): return textwrap.fill(s, w)
+""",
+        r"""
+assert fmt(3.14159) == '     3.142|3.14159|3.141590e+00'
+assert caesar('abc xyz', 3) == 'def abc'
+assert tpl(a=1, b='x') == '1-x'
+assert wrap('aaa bbb ccc', 7) == 'aaa bbb\nccc'
+assert 'é' * 2 + '🎉' == chr(233) * 2 + '\U0001f389'
+""",
+    ),
+    "unicode and surrogates": (
+        r"""
+def rev(s): return s[::-1]
+def codes(s): return [ord(c) for c in s]
+def lone(): return '\ud800x'
+def norm(s):
+    import unicodedata
+    return unicodedata.normalize('NFD', s)
+""",
+        r"""
+assert rev('añ🎉') == '🎉ña'
+assert codes('é') == [233]
+assert lone() == '\ud800x'
+assert len(lone()) == 2
+assert len(norm('é')) == 2
+assert rev('\x00a') == 'a\x00'
+assert rev('日本') == '本日'
+""",
+    ),
+    "itertools results": (
+        """
+import itertools
+def perms(s): return itertools.permutations(s)
+def groups(s): return [(k, len(list(g))) for k, g in itertools.groupby(s)]
+def acc(xs): return itertools.accumulate(xs)
+def prod(*a): return list(itertools.product(*a))
+""",
+        """
+assert list(perms('ab')) == [('a','b'),('b','a')]
+assert len(list(perms([1,2,3,4]))) == 24
+assert groups('aab') == [('a',2),('b',1)]
+assert list(acc([1,2,3])) == [1,3,6]
+assert [*acc(range(3))][-1] == 3
+assert prod([0,1],'ab') == [(0,'a'),(0,'b'),(1,'a'),(1,'b')]
+assert sorted(''.join(p) for p in perms('abc'))[0] == 'abc'
+it = acc([5])
+assert next(it) == 5
+assert next(it, 'end') == 'end'
+""",
+    ),
+    "returns iterators": (
+        """
+def squares(xs): return map(lambda x: x*x, xs)
+def small(xs): return filter(None, xs)
+def both(a, b): return zip(a, b)
+def rev(xs): return reversed(xs)
+def num(xs): return enumerate(xs, 1)
+def it(xs): return iter(xs)
+def keys(d): return d.keys()
+def rng(n): return range(n)
+""",
+        """
+assert list(squares([1,2])) == [1,4]
+assert list(small([0,1,2])) == [1,2]
+assert dict(both('ab', [1,2])) == {'a':1,'b':2}
+assert list(rev([1,2])) == [2,1]
+assert list(num('ab')) == [(1,'a'),(2,'b')]
+assert next(it([4])) == 4
+assert set(keys({'a':1})) == {'a'}
+assert 'a' in keys({'a':1})
+assert sorted(keys({'b':1,'a':2})) == ['a','b']
+assert keys({'a': 1}) == {'a'}
+assert rng(3) == range(3)
+assert len(rng(3)) == 3
+assert rng(10)[2:5] == range(2, 5)
+assert sum(squares(rng(4))) == 14
+""",
+    ),
+    "callables of tests": (
+        """
+def apply(f, *a, **k): return f(*a, **k)
+def compose(*fs):
+    def inner(x):
+        for f in reversed(fs): x = f(x)
+        return x
+    return inner
+def group(xs, key):
+    out = {}
+    for x in xs: out.setdefault(key(x), []).append(x)
+    return out
+def fold(f, xs, start):
+    for x in xs: start = f(start, x)
+    return start
+def curry(f): return lambda a: lambda b: f(a, b)
+""",
+        """
+import operator
+assert apply(lambda a, b=2: a + b, 1) == 3
+assert apply(max, 1, 5) == 5
+assert apply(str.upper, 'a') == 'A'
+assert apply(sorted, [2,1], reverse=True) == [2,1]
+assert apply(operator.add, 1, 2) == 3
+assert compose(lambda x: x + 1, lambda x: x * 2)(5) == 11
+assert compose(str, len)('abc') == '3'
+assert group(['a','bb','cc'], len) == {1:['a'],2:['bb','cc']}
+assert group([1,2,3], lambda x: x % 2 == 0) == {False:[1,3],True:[2]}
+assert fold(operator.mul, [1,2,3], 1) == 6
+assert curry(pow)(2)(5) == 32
+log = []
+apply(log.append, 4)
+assert log == [4]
+""",
+    ),
+    "callbacks raise": (
+        """
+def safe(f, default=None):
+    try: return f()
+    except ZeroDivisionError: return default
+def retry(f, n):
+    for i in range(n):
+        try: return f()
+        except ValueError as e: last = e
+    raise last
+""",
+        """
+assert safe(lambda: 1/0, 'd') == 'd'
+assert safe(lambda: 4) == 4
+tries = []
+def flaky():
+    tries.append(1)
+    if len(tries) < 3: raise ValueError('again')
+    return 'ok'
+assert retry(flaky, 5) == 'ok'
+assert len(tries) == 3
+class Mine(ValueError): pass
+def bad(): raise Mine('no')
+try:
+    retry(bad, 2)
+except Mine as e:
+    assert str(e) == 'no'
+else:
+    assert False
+try:
+    safe(lambda: [][0])
+    assert False
+except IndexError:
+    pass
+""",
+    ),
+    "expected exceptions": (
+        """
+class BankError(Exception):
+    code = 7
+    def __init__(self, need, have):
+        super().__init__(f'need {need}, have {have}')
+        self.need, self.have = need, have
+class Frozen(BankError): pass
+class Account:
+    def __init__(self, n=0): self.n, self.frozen = n, False
+    def take(self, k):
+        if self.frozen: raise Frozen(k, self.n)
+        if k > self.n: raise BankError(k, self.n)
+        if not isinstance(k, int): raise TypeError('int wanted') from None
+        self.n -= k
+        return self.n
+""",
+        """
+a = Account(5)
+assert a.take(2) == 3
+try:
+    a.take(10)
+    assert False, 'no error'
+except BankError as e:
+    assert (e.need, e.have) == (10, 3)
+    assert str(e) == 'need 10, have 3'
+    assert e.code == 7
+    assert e.args == ('need 10, have 3',)
+a.frozen = True
+try:
+    a.take(1)
+except Frozen as e:
+    assert isinstance(e, BankError)
+else:
+    assert False
+def raises(kind, f, *args):
+    try: f(*args)
+    except kind: return True
+    return False
+a.frozen = False
+assert raises(TypeError, a.take, 1.5)
+assert raises(TypeError, a.take, None)
+assert not raises(BankError, a.take, 1)
+assert issubclass(Frozen, BankError)
+""",
+    ),
+    "pytest raises style": (
+        """
+def div(a, b):
+    if b == 0: raise ZeroDivisionError('b is 0')
+    return a / b
+class Stack:
+    def __init__(self): self._x = []
+    def push(self, v): self._x.append(v)
+    def pop(self):
+        if not self._x: raise IndexError('pop from empty stack')
+        return self._x.pop()
+    def __len__(self): return len(self._x)
+""",
+        """
+import contextlib
+class raises(contextlib.AbstractContextManager):
+    def __init__(self, kind, match=''): self.kind, self.match = kind, match
+    def __exit__(self, kind, value, tb):
+        assert kind is not None and issubclass(kind, self.kind), 'did not raise'
+        assert self.match in str(value)
+        return True
+def test_div():
+    assert div(1, 2) == 0.5
+    with raises(ZeroDivisionError, match='b is 0'):
+        div(1, 0)
+def test_stack():
+    s = Stack()
+    s.push(1)
+    assert len(s) == 1
+    assert s.pop() == 1
+    assert not s
+    with raises(IndexError):
+        s.pop()
+class TestStack:
+    def test_two(self):
+        s = Stack()
+        s.push('a'); s.push('b')
+        assert s.pop() == 'b'
+t = TestStack()
+t.test_two()
+""",
+    ),
+    "unittest setup": (
+        """
+class Counter2:
+    def __init__(self): self.n = 0
+    def inc(self, by=1): self.n += by; return self
+    def fail(self): raise KeyError('gone')
+""",
+        """
+import unittest
+class TestCounter(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): cls.base = 1
+    def setUp(self): self.c = Counter2()
+    def tearDown(self): del self.c
+    def test_inc(self):
+        self.c.inc().inc(2)
+        self.assertEqual(self.c.n, 3)
+        self.assertTrue(self.c.n > self.base)
+    def test_fail(self):
+        with self.assertRaises(KeyError) as caught: self.c.fail()
+        self.assertIn('gone', str(caught.exception))
+        self.assertRaises(KeyError, self.c.fail)
+    def test_more(self):
+        self.assertAlmostEqual(0.1 + 0.2, 0.3)
+        self.assertIsInstance(self.c, Counter2)
+        self.assertIsNone(None)
+        self.assertListEqual([1], [1])
+        self.assertCountEqual([1, 2], [2, 1])
+        self.assertDictEqual({'a': 1}, {'a': 1})
+        for i in range(3):
+            with self.subTest(i=i): self.assertEqual(self.c.inc().n, i + 1)
+if __name__ == '__main__':
+    unittest.main()
+""",
+    ),
+    "custom eq between its own": (
+        """
+class Poly:
+    def __init__(self, *c): self.c = c
+    def __eq__(self, o): return isinstance(o, Poly) and self.c == o.c
+    def __hash__(self): return hash(self.c)
+    def __add__(self, o): return Poly(*(a + b for a, b in zip(self.c, o.c)))
+    def __mul__(self, k): return Poly(*(k * a for a in self.c))
+    __rmul__ = __mul__
+    def __neg__(self): return self * -1
+    def __call__(self, x): return sum(a * x**i for i, a in enumerate(self.c))
+    def __repr__(self): return f'Poly{self.c}'
+    def __getitem__(self, i): return self.c[i]
+    def __len__(self): return len(self.c)
+    def __iter__(self): return iter(self.c)
+    def __bool__(self): return any(self.c)
+    def __matmul__(self, o): return sum(a*b for a, b in zip(self.c, o.c))
+""",
+        """
+p, q = Poly(1, 2), Poly(3, 4)
+assert p + q == Poly(4, 6)
+assert p * 2 == 2 * p == Poly(2, 4)
+assert -p == Poly(-1, -2)
+assert p(10) == 21
+assert repr(p) == 'Poly(1, 2)'
+assert p[1] == 2 and len(p) == 2
+assert list(p) == [1, 2]
+assert bool(Poly(0, 0)) is False
+assert p != q
+assert p @ q == 11
+assert p in {p, q}
+assert [p, q] == [Poly(1, 2), Poly(3, 4)]
+assert {p: 1} == {Poly(1, 2): 1}
+a, b = p
+assert (a, b) == (1, 2)
+p += q
+assert p == Poly(4, 6)
+assert sum([q, q], Poly(0, 0)) == Poly(6, 8)
+""",
+    ),
+    "total ordering and sort": (
+        """
+from functools import total_ordering, cmp_to_key
+@total_ordering
+class Card:
+    R = '23456789TJQKA'
+    def __init__(self, s): self.s = s
+    def __eq__(self, o): return self.R.index(self.s) == self.R.index(o.s)
+    def __lt__(self, o): return self.R.index(self.s) < self.R.index(o.s)
+    def __repr__(self): return self.s
+def largest(nums): return ''.join(sorted(map(str, nums), key=cmp_to_key(lambda a, b: -1 if a + b > b + a else 1)))
+""",
+        """
+cs = [Card(c) for c in 'K2A']
+assert [repr(c) for c in sorted(cs)] == ['2', 'K', 'A']
+assert Card('A') > Card('K') >= Card('Q')
+assert min(cs).s == '2'
+assert largest([3,30,34,5,9]) == '9534330'
+cs.sort(reverse=True)
+assert str(cs) == '[A, K, 2]'
+assert Card('2') == Card('2')
+""",
+    ),
+    "deepcopy behaviour": (
+        """
+import copy
+class Node:
+    def __init__(self, v, kids=()): self.v, self.kids = v, list(kids)
+def clone(x): return copy.deepcopy(x)
+def shallow(x): return copy.copy(x)
+""",
+        """
+a = [[1], {'k': [2]}]
+b = clone(a)
+assert b == a and b is not a and b[0] is not a[0]
+b[0].append(9)
+assert a == [[1], {'k': [2]}]
+c = shallow(a)
+assert c[0] is a[0]
+n = Node(1, [Node(2)])
+m = clone(n)
+assert m is not n and m.kids[0] is not n.kids[0] and m.kids[0].v == 2
+m.kids[0].v = 5
+assert n.kids[0].v == 2
+import copy
+k = copy.deepcopy(n)
+k.v = 10
+assert n.v == 1 and k.kids[0].v == 2
+""",
+    ),
+    "async solved": (
+        """
+import asyncio
+async def fetch(x, delay=0.001):
+    await asyncio.sleep(delay)
+    return x * 2
+async def gather(xs): return await asyncio.gather(*(fetch(x) for x in xs))
+def solve(xs): return asyncio.run(gather(xs))
+async def agen(n):
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+async def collect(n): return [x async for x in agen(n)]
+class Lock:
+    async def __aenter__(self): return 5
+    async def __aexit__(self, *e): return False
+async def use():
+    async with Lock() as v: return v
+async def fails(): raise ValueError('async')
+""",
+        """
+import asyncio
+assert solve([1,2]) == [2,4]
+assert asyncio.run(fetch(4)) == 8
+assert asyncio.run(collect(3)) == [0,1,2]
+assert asyncio.run(use()) == 5
+async def main():
+    a, b = await asyncio.gather(fetch(1), fetch(2))
+    return a + b
+assert asyncio.run(main()) == 6
+try:
+    asyncio.run(fails())
+    assert False
+except ValueError as e:
+    assert str(e) == 'async'
+assert asyncio.run(asyncio.wait_for(fetch(1), 5)) == 2
+""",
+    ),
+    "threads and locks": (
+        """
+import threading, queue, concurrent.futures as cf
+def total(n):
+    s, lock = [0], threading.Lock()
+    def work(k):
+        with lock: s[0] += k
+    ts = [threading.Thread(target=work, args=(i,)) for i in range(n)]
+    for t in ts: t.start()
+    for t in ts: t.join()
+    return s[0]
+def pool(f, xs):
+    with cf.ThreadPoolExecutor(4) as ex: return list(ex.map(f, xs))
+def local_map(xs): return pool(lambda x: x + 1, xs)
+class SafeCounter:
+    def __init__(self): self.v, self._l = 0, threading.RLock()
+    def inc(self):
+        with self._l: self.v += 1
+""",
+        """
+import threading
+assert total(10) == 45
+assert local_map([1,2]) == [2,3]
+c = SafeCounter()
+ts = [threading.Thread(target=c.inc) for _ in range(5)]
+for t in ts: t.start()
+for t in ts: t.join()
+assert c.v == 5
+""",
+    ),
+    "thread calls back into tests": (
+        """
+import concurrent.futures as cf
+def pool(f, xs):
+    with cf.ThreadPoolExecutor(2) as ex: return list(ex.map(f, xs))
+""",
+        """
+assert pool(lambda x: x * 2, [1, 2, 3]) == [2, 4, 6]
+assert pool(abs, [-1]) == [1]
+""",
+    ),
+    "nested containers compare": (
+        """
+def data(): return {'a': [1, (2, {3})], 'n': None, 't': True, 'f': 1.5, 's': {'x', 'y'}, 'fs': frozenset([1]), 'b': b'x', 'd': {(1, 2): [3]}}
+def mixed(): return [1, 'a', None, 2.5, (1,), [], {}, set()]
+""",
+        """
+assert data() == {'a': [1, (2, {3})], 'n': None, 't': True, 'f': 1.5, 's': {'y', 'x'}, 'fs': frozenset({1}), 'b': b'x', 'd': {(1, 2): [3]}}
+assert data()['a'][1][1] == {3}
+assert mixed() == [1, 'a', None, 2.5, (1,), [], {}, set()]
+assert mixed()[0] == 1.0
+assert type(data()['t']) is bool
+assert data()['n'] is None
+assert (1,) != [1]
+assert isinstance(mixed()[7], set)
+assert mixed() is not mixed()
+""",
+    ),
+    "float comparisons": (
+        """
+def area(r): return 3.141592653589793 * r * r
+def series(n): return sum(0.1 for _ in range(n))
+def inf(): return float('inf'), float('-inf'), float('nan')
+""",
+        """
+import math
+assert math.isclose(area(2), 12.566370614359172)
+assert abs(series(10) - 1.0) < 1e-9
+assert round(area(1), 2) == 3.14
+a, b, c = inf()
+assert a == float('inf') and b == -math.inf and math.isnan(c)
+assert c != c
+assert math.isclose(series(3), 0.3, rel_tol=1e-9)
+assert all(math.isclose(x, y) for x, y in zip([series(1), area(1)], [0.1, math.pi]))
+assert area(1) == math.pi
+assert -0.0 == 0.0
+""",
+    ),
+    "protocols typing generics": (
+        """
+from typing import TypeVar, Generic, Protocol, Optional, Union, Any, Callable, Iterable, NamedTuple, TypedDict, Literal, overload, ClassVar
+T = TypeVar('T')
+class Stack(Generic[T]):
+    limit: ClassVar[int] = 3
+    def __init__(self) -> None: self.items: list[T] = []
+    def push(self, item: T) -> 'Stack[T]':
+        self.items.append(item); return self
+    def peek(self) -> Optional[T]: return self.items[-1] if self.items else None
+class Movie(TypedDict):
+    name: str
+class Shape(Protocol):
+    def area(self) -> float: ...
+def total(shapes: Iterable[Shape]) -> float: return sum(s.area() for s in shapes)
+def movie(n: str) -> Movie: return {'name': n}
+def first(xs: list[T] | None) -> T | None: return xs[0] if xs else None
+""",
+        """
+s = Stack[int]()
+assert s.push(1).push(2).peek() == 2
+assert Stack().peek() is None
+assert Stack.limit == 3
+assert movie('x') == {'name': 'x'}
+class Sq:
+    def __init__(self, a): self.a = a
+    def area(self): return self.a ** 2
+assert total([Sq(2), Sq(3)]) == 13
+assert first([]) is None and first([7]) == 7
+assert s.items == [1, 2]
+""",
+    ),
+    "abc and super": (
+        """
+from abc import ABC, abstractmethod
+class Animal(ABC):
+    count = 0
+    def __init__(self, name): self.name = name; Animal.count += 1
+    @abstractmethod
+    def sound(self): ...
+    def speak(self): return f'{self.name} says {self.sound()}'
+class Dog(Animal):
+    def sound(self): return 'woof'
+class Puppy(Dog):
+    def sound(self): return super().sound() + '!'
+    def __str__(self): return 'Puppy ' + self.name
+""",
+        """
+d, p = Dog('Rex'), Puppy('Bit')
+assert d.speak() == 'Rex says woof'
+assert p.speak() == 'Bit says woof!'
+assert str(p) == 'Puppy Bit'
+assert f'{p}' == 'Puppy Bit'
+assert isinstance(p, Animal) and issubclass(Puppy, Dog)
+assert Animal.count == 2
+try:
+    Animal('x')
+    assert False
+except TypeError as e:
+    assert 'abstract' in str(e)
+assert hasattr(d, 'sound') and not hasattr(d, 'fly')
+assert type(p).__name__ == 'Puppy'
+assert d.__class__ is Dog
+assert [a.sound() for a in (d, p)] == ['woof', 'woof!']
+assert callable(d.speak)
+""",
+    ),
+    "properties slots classmethods": (
+        """
+class Temp:
+    __slots__ = ('_c',)
+    def __init__(self, c): self.c = c
+    @property
+    def c(self): return self._c
+    @c.setter
+    def c(self, v):
+        if v < -273.15: raise ValueError('too cold')
+        self._c = v
+    @property
+    def f(self): return self._c * 9 / 5 + 32
+    @classmethod
+    def from_f(cls, f): return cls((f - 32) * 5 / 9)
+    @staticmethod
+    def ok(v): return v >= -273.15
+""",
+        """
+t = Temp(100)
+assert t.f == 212
+t.c = 0
+assert t.f == 32.0
+try:
+    t.c = -300
+    assert False
+except ValueError:
+    pass
+assert t.c == 0
+assert Temp.from_f(212).c == 100
+assert Temp.ok(0) and not Temp.ok(-274)
+try:
+    t.other = 1
+    assert False
+except AttributeError:
+    pass
+try:
+    t.f = 1
+    assert False
+except AttributeError:
+    pass
+""",
+    ),
+    "enum and flags": (
+        """
+from enum import Enum, IntEnum, Flag, auto
+class Color(Enum):
+    RED = 1
+    GREEN = 2
+    @property
+    def hexa(self): return {1: 'f00', 2: '0f0'}[self.value]
+class P(IntEnum):
+    LOW = 1
+    HIGH = 2
+class Perm(Flag):
+    R = auto()
+    W = auto()
+def next_color(c): return Color.GREEN if c is Color.RED else Color.RED
+def top(ps): return max(ps)
+""",
+        """
+assert next_color(Color.RED) == Color.GREEN
+assert next_color(Color.RED) is Color.GREEN
+assert Color.RED.hexa == 'f00'
+assert Color(1) is Color.RED
+assert Color['GREEN'].value == 2
+assert [c.name for c in Color] == ['RED', 'GREEN']
+assert top([P.LOW, P.HIGH]) == P.HIGH
+assert top([P.LOW, P.HIGH]) == 2
+assert P.LOW < P.HIGH
+assert Color.RED != Color.GREEN
+assert {Color.RED: 1}[Color.RED] == 1
+assert len(Color) == 2
+assert Color.RED in Color
+assert (Perm.R | Perm.W) & Perm.R == Perm.R
+assert Perm.R in (Perm.R | Perm.W)
+""",
+    ),
+    "context managers": (
+        """
+from contextlib import contextmanager, suppress, ExitStack
+@contextmanager
+def tag(log, name):
+    log.append(f'<{name}>')
+    try: yield name.upper()
+    finally: log.append(f'</{name}>')
+class Timer:
+    def __enter__(self): self.open = True; return self
+    def __exit__(self, t, v, tb): self.open = False; return t is KeyError
+""",
+        """
+log = []
+with tag(log, 'b') as up:
+    log.append(up)
+assert log == ['<b>', 'B', '</b>']
+with Timer() as t:
+    assert t.open
+    raise KeyError('swallowed')
+assert t.open is False
+try:
+    with tag(log, 'i'):
+        raise ValueError('x')
+except ValueError:
+    pass
+assert log[-1] == '</i>'
+""",
+    ),
+    "heap bisect deque graph": (
+        """
+import heapq, bisect
+from collections import defaultdict, deque, Counter
+def dijkstra(g, s):
+    d, h = {s: 0}, [(0, s)]
+    while h:
+        w, u = heapq.heappop(h)
+        if w > d[u]: continue
+        for v, c in g.get(u, {}).items():
+            if w + c < d.get(v, 1 << 60): d[v] = w + c; heapq.heappush(h, (w + c, v))
+    return d
+def lis(xs):
+    t = []
+    for x in xs:
+        i = bisect.bisect_left(t, x)
+        t[i:i+1] = [x]
+    return len(t)
+def bfs(adj, s):
+    seen, q = {s}, deque([s])
+    while q:
+        for v in adj[q.popleft()]:
+            if v not in seen: seen.add(v); q.append(v)
+    return seen
+def counts(s): return Counter(s)
+def groups(xs):
+    d = defaultdict(list)
+    for k, v in xs: d[k].append(v)
+    return d
+def window(xs, k): return deque(xs, maxlen=k)
+""",
+        """
+assert dijkstra({'a': {'b': 1, 'c': 5}, 'b': {'c': 2}}, 'a') == {'a': 0, 'b': 1, 'c': 3}
+assert lis([10,9,2,5,3,7,101,18]) == 4
+from collections import defaultdict, Counter, deque
+adj = defaultdict(list, {1: [2], 2: [3]})
+assert bfs(adj, 1) == {1, 2, 3}
+assert counts('aab') == {'a': 2, 'b': 1}
+assert counts('aab') == Counter('aba')
+assert counts('aab').most_common(1) == [('a', 2)]
+assert counts('a') + counts('ab') == Counter('aab')
+assert counts('x')['missing'] == 0
+assert groups([(1, 2), (1, 3)]) == {1: [2, 3]}
+assert groups([])['new'] == []
+assert list(window([1,2,3], 2)) == [2, 3]
+assert window([1,2], 5) == deque([1,2])
+assert isinstance(groups([]), dict)
+""",
+    ),
+    "deque maxlen append": (
+        """
+from collections import deque
+def ring(n): return deque(maxlen=n)
+""",
+        """
+r = ring(2)
+for i in range(5): r.append(i)
+assert list(r) == [3, 4]
+assert r.maxlen == 2
+""",
+    ),
+    "trie and union find": (
+        """
+class Trie:
+    def __init__(self): self.kids, self.end = {}, False
+    def insert(self, w):
+        n = self
+        for c in w: n = n.kids.setdefault(c, Trie())
+        n.end = True
+    def __contains__(self, w):
+        n = self
+        for c in w:
+            if c not in n.kids: return False
+            n = n.kids[c]
+        return n.end
+class DSU:
+    def __init__(self, n): self.p = list(range(n))
+    def find(self, x):
+        while self.p[x] != x: self.p[x] = self.p[self.p[x]]; x = self.p[x]
+        return x
+    def union(self, a, b):
+        a, b = self.find(a), self.find(b)
+        if a == b: return False
+        self.p[a] = b
+        return True
+""",
+        """
+t = Trie()
+t.insert('cat')
+assert 'cat' in t and 'ca' not in t
+assert list(t.kids) == ['c']
+assert t.kids['c'].kids['a'].end is False
+d = DSU(4)
+assert d.union(0, 1) and not d.union(1, 0)
+assert d.find(0) == d.find(1) != d.find(2)
+assert len({d.find(i) for i in range(4)}) == 3
+""",
+    ),
+    "main guard and prints at import": (
+        """
+print('loading')
+def f(): return 1
+if __name__ == '__main__':
+    print(input())
+    raise SystemExit(3)
+""",
+        "assert f() == 1",
+    ),
+    "future annotations": (
+        """
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class Node:
+    v: int
+    next: Node | None = None
+def tail(n: Node) -> Node:
+    while n.next: n = n.next
+    return n
+""",
+        """
+assert tail(Node(1, Node(2))).v == 2
+assert tail(Node(1)) == Node(1)
+""",
+    ),
+    "walrus match star expr": (
+        """
+def parse(cmd):
+    match cmd.split():
+        case ['go', ('n' | 's') as d]: return ('go', d)
+        case ['add', *xs] if xs: return sum(map(int, xs))
+        case []: return None
+        case _: return 'what'
+def kind(x):
+    match x:
+        case int() | float(): return 'num'
+        case {'k': v, **rest}: return (v, rest)
+        case (a, b): return [b, a]
+        case str(): return 'str'
+def chunks(xs, n):
+    out, it = [], iter(xs)
+    while c := [x for x, _ in zip(it, range(n))]: out.append(c)
+    return out
+""",
+        """
+assert parse('go n') == ('go', 'n')
+assert parse('add 1 2') == 3
+assert parse('') is None
+assert parse('fly') == 'what'
+assert kind(1.5) == 'num'
+assert kind({'k': 1, 'z': 2}) == (1, {'z': 2})
+assert kind((1, 2)) == [2, 1]
+assert kind('s') == 'str'
+assert chunks([1,2,4,5], 2)[0] == [1, 2]
+""",
+    ),
+    "big integers and bytes": (
+        """
+def fact(n):
+    r = 1
+    for i in range(2, n + 1): r *= i
+    return r
+def enc(n): return n.to_bytes((n.bit_length() + 7) // 8, 'big')
+def xor(a, b): return bytes(x ^ y for x, y in zip(a, b))
+def arr(): return bytearray(b'ab')
+def view(b): return memoryview(b)[1:3].tobytes()
+""",
+        r"""
+assert fact(100) % (10**9 + 7) == 437918130
+assert fact(1000) == __import__('math').factorial(1000)
+assert enc(258) == b'\x01\x02'
+assert xor(b'ab', b'ab') == b'\x00\x00'
+a = arr()
+a.append(99)
+assert a == b'abc' and a == bytearray(b'abc')
+assert view(b'abcd') == b'bc'
+assert -(2**64) == ~(2**64 - 1)
+""",
+    ),
+    "complex and numbers": (
+        """
+def roots(a, b, c):
+    d = (b * b - 4 * a * c) ** 0.5
+    return ((-b + d) / (2 * a), (-b - d) / (2 * a))
+def mod(a, b): return divmod(a, b)
+def bits(n): return bin(n).count('1'), n.bit_length(), hex(n)
+import numbers
+def is_num(x): return isinstance(x, numbers.Number) and not isinstance(x, bool)
+""",
+        """
+assert roots(1, -3, 2) == (2, 1)
+r = roots(1, 0, 1)
+assert abs(r[0] - 1j) < 1e-9
+assert mod(-7, 3) == (-3, 2)
+assert bits(255) == (8, 8, '0xff')
+assert is_num(1j) and is_num(1.0) and not is_num(True) and not is_num('1')
+""",
+    ),
+    "json csv io stringio": (
+        r"""
+import json, csv, io
+def roundtrip(x): return json.loads(json.dumps(x, sort_keys=True))
+def rows(text): return list(csv.DictReader(io.StringIO(text)))
+def write(rows):
+    f = io.StringIO()
+    csv.writer(f, lineterminator='\n').writerows(rows)
+    return f.getvalue()
+def buf(): return io.StringIO('a\nb\n')
+def read(f): return [l.strip() for l in f]
+""",
+        r"""
+assert roundtrip({'a': [1, None, True], 'b': (1, 2)}) == {'a': [1, None, True], 'b': [1, 2]}
+assert rows('a,b\n1,2\n') == [{'a': '1', 'b': '2'}]
+assert write([[1, 'x'], [2, 'y,z']]) == '1,x\n2,"y,z"\n'
+assert buf().read() == 'a\nb\n'
+assert [l for l in buf()] == ['a\n', 'b\n']
+import io
+assert read(io.StringIO('x\n y')) == ['x', 'y']
+""",
+    ),
+    "file round trip in own directory": (
+        """
+import os, tempfile, pathlib
+def save(name, text):
+    with open(name, 'w') as f: f.write(text)
+    return os.path.getsize(name)
+def load(name):
+    with open(name) as f: return f.read()
+def temp():
+    with tempfile.NamedTemporaryFile('w+', delete=True) as f:
+        f.write('t'); f.flush(); f.seek(0)
+        return f.read()
+def p():
+    q = pathlib.Path('sub'); q.mkdir(exist_ok=True)
+    (q / 'x.txt').write_text('hey')
+    return (q / 'x.txt').read_text(), [c.name for c in q.iterdir()]
+""",
+        """
+assert save('a.txt', 'hello') == 5
+assert load('a.txt') == 'hello'
+assert temp() == 't'
+assert p() == ('hey', ['x.txt'])
+try:
+    load('missing')
+    assert False
+except FileNotFoundError as e:
+    assert e.errno == 2
+""",
+    ),
+    "print captured by redirect": (
+        """
+def hello(n):
+    for i in range(n): print('hi', i, sep=',', end=';')
+    print()
+""",
+        r"""
+import io, contextlib
+buf = io.StringIO()
+with contextlib.redirect_stdout(buf):
+    hello(2)
+assert buf.getvalue() == 'hi,0;hi,1;\n'
+""",
+    ),
+    "class with getattr and dict": (
+        """
+class Bag:
+    def __init__(self, **k): self.__dict__.update(k)
+    def __getattr__(self, n):
+        if n.startswith('no'): raise AttributeError(n)
+        return n * 2
+    def __setitem__(self, k, v): self.__dict__[k] = v
+    def __getitem__(self, k): return self.__dict__[k]
+    def __delitem__(self, k): del self.__dict__[k]
+    def __len__(self): return len(self.__dict__)
+""",
+        """
+b = Bag(a=1)
+assert b.a == 1 and b.xy == 'xyxy'
+assert not hasattr(b, 'nope')
+b['c'] = 3
+assert b.c == 3 and b['c'] == 3 and len(b) == 2
+del b['c']
+try:
+    b['c']
+    assert False
+except KeyError:
+    pass
+assert vars(b) == {'a': 1}
+assert getattr(b, 'none', 4) == 4
+setattr(b, 'z', 26)
+assert b.z == 26
+""",
+    ),
+    "matrix class": (
+        """
+class Matrix:
+    def __init__(self, rows): self.rows = [list(r) for r in rows]
+    @property
+    def T(self): return Matrix(zip(*self.rows))
+    def __matmul__(self, o): return Matrix([[sum(a*b for a, b in zip(r, c)) for c in zip(*o.rows)] for r in self.rows])
+    def __eq__(self, o): return self.rows == o.rows
+    def __getitem__(self, ij): i, j = ij; return self.rows[i][j]
+    def __setitem__(self, ij, v): self.rows[ij[0]][ij[1]] = v
+    def __pow__(self, n):
+        r = Matrix([[int(i == j) for j in range(len(self.rows))] for i in range(len(self.rows))])
+        for _ in range(n): r = r @ self
+        return r
+    def __iter__(self): return iter(self.rows)
+    def __abs__(self): return self[0,0]*self[1,1] - self[0,1]*self[1,0]
+""",
+        """
+m = Matrix([[1, 1], [1, 0]])
+assert (m ** 10)[0, 1] == 55
+assert m.T == m
+assert (m @ m).rows == [[2, 1], [1, 1]]
+m[0, 0] = 5
+assert m[0, 0] == 5
+assert [list(r) for r in m] == [[5, 1], [1, 0]]
+assert abs(m) == -1
+""",
+    ),
+    "iterator protocol class": (
+        """
+class Countdown:
+    def __init__(self, n): self.n = n
+    def __iter__(self): return self
+    def __next__(self):
+        if self.n <= 0: raise StopIteration
+        self.n -= 1
+        return self.n + 1
+class Seq:
+    def __init__(self, *x): self.x = x
+    def __getitem__(self, i):
+        if isinstance(i, slice): return Seq(*self.x[i])
+        return self.x[i]
+    def __len__(self): return len(self.x)
+    def __reversed__(self): return iter(self.x[::-1])
+""",
+        """
+assert list(Countdown(3)) == [3,2,1]
+assert [x for x in Countdown(2)] == [2,1]
+assert sum(Countdown(4)) == 10
+s = Seq(1,2,3)
+assert s[-1] == 3 and len(s[1:]) == 2 and s[1:][0] == 2
+assert list(s) == [1,2,3]
+assert list(reversed(s)) == [3,2,1]
+assert 2 in s
+assert dict(enumerate(Seq('a','b'))) == {0:'a',1:'b'}
+assert tuple(zip(Countdown(2), s)) == ((2,1),(1,2))
+for a, b in zip(s, s): assert a == b
+""",
+    ),
+    "event system with test handlers": (
+        """
+class Bus:
+    def __init__(self): self.h = {}
+    def on(self, e, f): self.h.setdefault(e, []).append(f); return f
+    def emit(self, e, *a): return [f(*a) for f in self.h.get(e, [])]
+    def off(self, e, f): self.h[e].remove(f)
+""",
+        """
+bus, seen = Bus(), []
+def handler(x):
+    seen.append(x)
+    return x + 1
+bus.on('a', handler)
+bus.on('a', lambda x: x * 10)
+assert bus.emit('a', 4) == [5, 40]
+assert seen == [4]
+bus.off('a', handler)
+assert bus.emit('a', 1) == [10]
+assert bus.emit('none') == []
+@bus.on.__get__(bus).__func__.__get__(bus) if False else (lambda f: bus.on('b', f))
+def other(): return 'b'
+assert bus.emit('b') == ['b']
+""",
+    ),
+    "visitor with test classes": (
+        """
+def area(shape):
+    return shape.accept(Area())
+class Area:
+    def visit_square(self, s): return s.a ** 2
+    def visit_circle(self, c): return 3 * c.r ** 2
+""",
+        """
+class Square:
+    def __init__(self, a): self.a = a
+    def accept(self, v): return v.visit_square(self)
+class Circle:
+    def __init__(self, r): self.r = r
+    def accept(self, v): return v.visit_circle(self)
+assert [area(Square(3)), area(Circle(2))] == [9, 12]
+""",
+    ),
+    "helpers with default and kwargs only": (
+        """
+def f(a, /, b, *, c=3, **k): return (a, b, c, sorted(k.items()))
+def g(*args, sep=' '): return sep.join(map(str, args))
+""",
+        """
+assert f(1, 2) == (1, 2, 3, [])
+assert f(1, b=2, c=4, z=5) == (1, 2, 4, [('z', 5)])
+opts = {'sep': '-'}
+assert g(*[1, 2], **opts) == '1-2'
+try:
+    f(a=1, b=2)
+    assert False
+except TypeError:
+    pass
+import inspect
+assert list(inspect.signature(g).parameters) == ['args', 'sep']
+assert f.__name__ == 'f'
+""",
+    ),
+    "lists shared between results": (
+        """
+class Grid:
+    def __init__(self, n): self.cells = [[0] * n for _ in range(n)]
+    def row(self, i): return self.cells[i]
+    def set(self, i, j, v): self.cells[i][j] = v
+""",
+        """
+g = Grid(2)
+r = g.row(0)
+r[1] = 7
+assert g.cells == [[0, 7], [0, 0]]
+g.set(0, 0, 5)
+assert r == [5, 7]
+assert g.row(0) is g.cells[0]
+g.cells.append([9])
+assert g.row(2) == [9]
+""",
+    ),
+    "sorting stability keys": (
+        """
+def rank(people): return sorted(people, key=lambda p: (-p['age'], p['name']))
+def uniq(xs): return list(dict.fromkeys(xs))
+def topk(d, k): return [a for a, _ in sorted(d.items(), key=lambda t: (-t[1], t[0]))[:k]]
+""",
+        """
+assert rank([{'name': 'b', 'age': 1}, {'name': 'a', 'age': 1}, {'name': 'c', 'age': 9}])[0]['name'] == 'c'
+assert [p['name'] for p in rank([{'name': 'b', 'age': 1}, {'name': 'a', 'age': 1}])] == ['a', 'b']
+assert uniq('abca') == ['a','b','c']
+assert topk({'x': 1, 'y': 2, 'z': 2}, 2) == ['y', 'z']
+""",
+    ),
+    "hashlib base64 uuid": (
+        """
+import hashlib, base64, uuid, zlib, secrets
+def h(s): return hashlib.sha256(s.encode()).hexdigest()
+def b(s): return base64.b64encode(s.encode()).decode()
+def u(n): return str(uuid.uuid5(uuid.NAMESPACE_DNS, n))
+def c(s): return zlib.crc32(s)
+def tok(): return secrets.token_hex(4)
+""",
+        """
+assert h('a').startswith('ca978112')
+assert b('hi') == 'aGk='
+assert u('x') == u('x') and len(u('x')) == 36
+assert c(b'a') == 3904355907
+assert len(tok()) == 8 and tok() != tok()
+""",
+    ),
+    "stdlib heavy imports": (
+        """
+import statistics, collections.abc, functools, operator, struct, array, textwrap, pprint, bisect, html, urllib.parse, difflib, string, types, weakref, inspect, traceback, logging, argparse, tempfile, glob, ast, cmath, configparser, xml.etree.ElementTree as ET
+def med(x): return statistics.median(x)
+def parse(u): return urllib.parse.urlparse(u).netloc
+def xml(s): return [e.text for e in ET.fromstring(s)]
+def close(w, ws): return difflib.get_close_matches(w, ws)
+def ev(s): return ast.literal_eval(s)
+def pack(a): return struct.pack('<I', a)
+""",
+        r"""
+assert med([3, 1, 2]) == 2
+assert parse('http://a.b/c') == 'a.b'
+assert xml('<r><a>1</a><b>2</b></r>') == ['1', '2']
+assert close('appel', ['apple', 'bat']) == ['apple']
+assert ev('[1, (2,)]') == [1, (2,)]
+assert pack(1) == b'\x01\x00\x00\x00'
+""",
+    ),
+    "logging warnings inside": (
+        """
+import logging, warnings
+logging.basicConfig(level=logging.DEBUG)
+log = logging.getLogger(__name__)
+def f(x):
+    log.info('x=%s', x)
+    warnings.warn('careful', DeprecationWarning)
+    return x
+""",
+        "assert f(3) == 3",
+    ),
+    "tests compute expected by brute force": (
+        r"""
+def count_primes(n):
+    s = bytearray([1]) * (n + 1)
+    s[:2] = b'\0\0'
+    for i in range(2, int(n ** .5) + 1):
+        if s[i]: s[i*i::i] = bytes(len(s[i*i::i]))
+    return sum(s)
+""",
+        """
+def brute(n): return sum(all(k % d for d in range(2, k)) for k in range(2, n + 1))
+for n in (1, 2, 10, 50, 97):
+    assert count_primes(n) == brute(n), n
+import random
+rng = random.Random(0)
+for _ in range(20):
+    n = rng.randrange(1, 200)
+    assert count_primes(n) == brute(n), f'{n}'
+""",
+    ),
+    "tests use comprehension over results": (
+        """
+def collatz(n):
+    out = [n]
+    while n != 1:
+        n = n // 2 if n % 2 == 0 else 3 * n + 1
+        out.append(n)
+    return out
+""",
+        """
+assert all(collatz(n)[-1] == 1 for n in range(1, 30))
+assert {n: len(collatz(n)) for n in (1, 2, 3)} == {1: 1, 2: 2, 3: 8}
+assert max((len(collatz(n)), n) for n in range(1, 30))[1] == 27
+assert any(x == 16 for x in collatz(3))
+assert [*map(collatz, [1, 2])] == [[1], [2, 1]]
+""",
+    ),
+    "subclass of builtin exceptions with notes": (
+        """
+class E(ValueError, KeyError):
+    pass
+def f():
+    try: int('x')
+    except ValueError as err: raise E('wrapped') from err
+def g(): assert False, 'inner'
+def h(): raise NotImplementedError
+def k(d): return d['missing']
+""",
+        """
+try:
+    f()
+except KeyError as e:
+    assert isinstance(e, ValueError)
+    assert isinstance(e.__cause__, ValueError)
+    assert 'invalid literal' in str(e.__cause__)
+else:
+    raise AssertionError
+try:
+    g()
+except AssertionError as e:
+    assert str(e) == 'inner'
+try:
+    k({})
+except KeyError as e:
+    assert e.args[0] == 'missing'
+for fn in (f, g, h):
+    try: fn()
+    except Exception as e: assert type(e).__name__ in ('E', 'AssertionError', 'NotImplementedError')
+""",
+    ),
+    "exception group": (
+        "def f(): raise ExceptionGroup('many', [ValueError(1), TypeError('t')])",
+        """
+try:
+    f()
+except* ValueError as g:
+    assert len(g.exceptions) == 1
+except* TypeError as g:
+    assert str(g.exceptions[0]) == 't'
+""",
+    ),
+    "object identity and none": (
+        """
+_cache = {}
+def get(k):
+    if k not in _cache: _cache[k] = object()
+    return _cache[k]
+class S:
+    _i = None
+    def __new__(cls):
+        if cls._i is None: cls._i = super().__new__(cls)
+        return cls._i
+""",
+        """
+assert get(1) is get(1)
+assert get(1) is not get(2)
+assert S() is S()
+assert id(get(1)) == id(get(1))
+assert get(1) == get(1) and get(1) != get(2)
+assert len({get(1), get(1), get(2)}) == 2
+""",
+    ),
+    "weakref and del": (
+        """
+import weakref, gc
+class N:
+    pass
+def alive():
+    n = N(); r = weakref.ref(n)
+    a = r() is n
+    del n; gc.collect()
+    return a, r() is None
+""",
+        "assert alive() == (True, True)",
+    ),
+    "metaclass registry": (
+        """
+class Meta(type):
+    reg = {}
+    def __new__(m, name, bases, ns, **k):
+        cls = super().__new__(m, name, bases, ns, **k)
+        m.reg[name] = cls
+        return cls
+    def __init__(cls, name, bases, ns, **k): super().__init__(name, bases, ns)
+    def __len__(cls): return 42
+class Base(metaclass=Meta):
+    def __init_subclass__(cls, **k): super().__init_subclass__(); cls.tag = k.get('tag')
+class A(Base, tag='x'): pass
+class B(Base): pass
+""",
+        """
+assert sorted(Meta.reg) == ['A', 'B', 'Base']
+assert A.tag == 'x' and B.tag is None
+assert len(A) == 42
+assert Meta.reg['A'] is A
+""",
+    ),
+    "global state across tests": (
+        """
+count = 0
+items = []
+def tick():
+    global count
+    count += 1
+    items.append(count)
+    return count
+""",
+        """
+assert tick() == 1
+assert tick() == 2
+assert count == 2
+assert items == [1, 2]
+items.clear()
+assert tick() == 3
+assert items == [3]
+""",
+    ),
+    "operator module on objects": (
+        """
+import operator
+class P:
+    def __init__(self, x, y): self.x, self.y = x, y
+def pts(): return [P(2, 1), P(1, 2)]
+def by(name): return operator.attrgetter(name)
+def item(i): return operator.itemgetter(i)
+""",
+        """
+import operator
+assert [p.x for p in sorted(pts(), key=by('x'))] == [1, 2]
+assert [p.y for p in sorted(pts(), key=lambda p: p.y)] == [1, 2]
+assert item(1)([5, 6]) == 6
+assert list(map(operator.attrgetter('x'), pts())) == [2, 1]
+assert max(pts(), key=operator.attrgetter('x')).y == 1
+""",
+    ),
+    "lru on method and property cache": (
+        """
+from functools import lru_cache, cached_property, partial, reduce, singledispatch, partialmethod
+class F:
+    n = 0
+    @cached_property
+    def slow(self): F.n += 1; return F.n
+    @lru_cache(None)
+    def sq(self, x): return x * x
+@singledispatch
+def show(x): return 'obj'
+@show.register
+def _(x: int): return 'int'
+@show.register(list)
+def _l(x): return 'list'
+add5 = partial(lambda a, b: a + b, 5)
+def prod(xs): return reduce(lambda a, b: a * b, xs, 1)
+""",
+        """
+f = F()
+assert f.slow == f.slow == 1
+assert f.sq(4) == 16
+assert show(1) == 'int' and show([]) == 'list' and show('') == 'obj'
+assert add5(2) == 7
+assert prod([2, 3, 4]) == 24
+assert add5.args == (5,)
+""",
+    ),
+    "many asserts in one function": (
+        "def fizz(n): return 'FizzBuzz' if n % 15 == 0 else 'Fizz' if n % 3 == 0 else 'Buzz' if n % 5 == 0 else str(n)",
+        """
+def test_all():
+    expected = {1: '1', 3: 'Fizz', 5: 'Buzz', 15: 'FizzBuzz'}
+    for k, v in expected.items():
+        assert fizz(k) == v, (k, v)
+    assert [fizz(i) for i in range(1, 6)] == ['1', '2', 'Fizz', '4', 'Buzz']
+def test_type():
+    assert isinstance(fizz(1), str)
+test_all()
+test_type()
+print('All tests passed')
+""",
+    ),
+    "timing measured by tests": (
+        "def fast(n): return n * (n + 1) // 2",
+        """
+import time
+t = time.time()
+assert fast(10**6) == 500000500000
+assert time.time() - t < 5
+start = time.perf_counter()
+fast(3)
+assert time.perf_counter() - start < 5
+""",
+    ),
+    "large list in and out": (
+        """
+def double(xs): return [2 * x for x in xs]
+def total(m): return sum(map(sum, m))
+""",
+        """
+assert double(list(range(100000)))[-1] == 199998
+assert total([[i] * 300 for i in range(300)]) == 300 * sum(range(300))
+assert len(double(range(50000))) == 50000
+""",
+    ),
+    "long string": (
+        "def rep(s, n): return s * n",
+        """
+assert len(rep('ab', 500000)) == 1000000
+assert rep('x', 3) == 'xxx'
+""",
+    ),
+    "tuple returned as struct": (
+        """
+from collections import namedtuple
+Point = namedtuple('Point', 'x y', defaults=[0])
+def mk(x): return Point(x)
+def shift(p): return p._replace(x=p.x + 1)
+""",
+        """
+assert mk(3) == (3, 0)
+assert mk(3).x == 3
+assert shift(mk(1)) == Point(2, 0)
+x, y = mk(5)
+assert x == 5
+assert mk(1)._asdict() == {'x': 1, 'y': 0}
+assert shift(Point(1, 2)).y == 2
+assert isinstance(mk(1), tuple)
+assert mk(2) in [(2, 0)]
+assert sorted([Point(2), Point(1)])[0].x == 1
+assert Point._fields == ('x', 'y')
+""",
+    ),
+    "date objects of tests into code": (
+        """
+def age(born, today): return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+def later(dts): return max(dts)
+""",
+        """
+from datetime import date, datetime
+assert age(date(2000, 5, 5), date(2020, 5, 4)) == 19
+assert later([datetime(2020, 1, 1), datetime(2021, 1, 1)]) == datetime(2021, 1, 1)
+""",
+    ),
+    "sets of frozensets": (
+        """
+def subsets(s):
+    out = {frozenset()}
+    for x in s: out |= {t | {x} for t in out}
+    return out
+""",
+        """
+assert subsets({1, 2}) == {frozenset(), frozenset({1}), frozenset({2}), frozenset({1, 2})}
+assert frozenset({1}) in subsets([1])
+assert len(subsets(range(5))) == 32
+s = subsets([1])
+s.add(frozenset({9}))
+assert len(s) == 3
+""",
+    ),
+    "code reads own globals and names": (
+        """
+import sys
+def me(): return sys._getframe().f_code.co_name
+def doc():
+    'the doc'
+    return doc.__doc__
+def glob(): return 'me' in globals()
+def mod(): return sys.modules[__name__].me()
+class K:
+    def name(self): return type(self).__name__ + '.' + self.name.__name__
+""",
+        """
+assert me() == 'me'
+assert doc() == 'the doc'
+assert glob()
+assert mod() == 'me'
+assert K().name() == 'K.name'
+""",
+    ),
+    "pickle own class": (
+        """
+import pickle
+class A:
+    def __init__(self, x): self.x = x
+    def __eq__(self, o): return self.x == o.x
+def rt(a): return pickle.loads(pickle.dumps(a))
+""",
+        """
+assert rt(A(3)) == A(3)
+assert rt([1, {'a': (2,)}]) == [1, {'a': (2,)}]
+assert rt(A([1])).x == [1]
+""",
+    ),
+    "tests mutate returned dict": (
+        """
+def conf(): return {'a': {'b': 1}}
+def read(c): return c['a']['b']
+""",
+        """
+c = conf()
+c['a']['b'] = 5
+assert read(c) == 5
+c['a'] = {'b': 6}
+assert read(c) == 6
+assert conf()['a']['b'] == 1
+del c['a']
+try:
+    read(c)
+    assert False
+except KeyError:
+    pass
+""",
+    ),
+    "state machine with sets": (
+        """
+class Lights:
+    order = ['red', 'green', 'yellow']
+    def __init__(self): self.state = 'red'; self.seen = set()
+    def step(self):
+        self.seen.add(self.state)
+        self.state = self.order[(self.order.index(self.state) + 1) % 3]
+        return self
+""",
+        """
+l = Lights()
+assert l.step().step().state == 'yellow'
+assert l.seen == {'red', 'green'}
+l.seen.discard('red')
+assert l.step().seen == {'green', 'yellow'}
+assert l.state == 'red'
+""",
+    ),
+    "input mocked with iterator": (
+        """
+def ask():
+    n = int(input('n? '))
+    return sum(int(input()) for _ in range(n))
+""",
+        """
+from unittest.mock import patch
+with patch('builtins.input', side_effect=['2', '5', '6']):
+    assert ask() == 11
+""",
+    ),
+    "type annotations evaluated": (
+        """
+from typing import get_type_hints
+def f(x: int, y: 'str' = '') -> list[int]: return [x]
+def hints(): return {k: getattr(v, '__name__', str(v)) for k, v in get_type_hints(f).items()}
+""",
+        """
+assert hints()['x'] == 'int' and hints()['y'] == 'str'
+assert f(1) == [1]
+assert f.__annotations__['x'] is int
+""",
+    ),
 }
 """A module and asserts over its names."""
 
@@ -2067,6 +4200,551 @@ print(open('c').read())
 shutil.rmtree('d')
 """,
         [("", "1")],
+    ),
+    "input loop until eof": (
+        """
+while True:
+    try: s = input()
+    except EOFError: break
+    print(s[::-1])
+""",
+        [("abc\nde\n", "cba\ned"), ("x", "x"), ("", "")],
+    ),
+    "for line in stdin": (
+        r"""
+import sys
+for i, line in enumerate(sys.stdin): print(i, line.rstrip('\n').upper())
+""",
+        [("a\nb c\n", "0 A\n1 B C")],
+    ),
+    "stdin read split": (
+        """
+import sys
+def main():
+    data = sys.stdin.read().split()
+    n = int(data[0])
+    print(sum(map(int, data[1:n+1])))
+main()
+""",
+        [("3\n1 2 3", "6")],
+    ),
+    "stdin buffer readline": (
+        """
+import sys
+input = sys.stdin.buffer.readline
+n = int(input())
+for _ in range(n):
+    a, b = map(int, input().split())
+    print(a * b)
+""",
+        [("2\n3 4\n5 6\n", "12\n30")],
+    ),
+    "input rebound to readline": (
+        r"""
+import sys
+input = lambda: sys.stdin.readline().rstrip('\r\n')
+t = int(input())
+while t:
+    t -= 1
+    print(len(input()))
+""",
+        [("2\nabc\n\n", "3\n0")],
+    ),
+    "os read all": (
+        """
+import os
+data = os.read(0, 10**7).split()
+print(sum(map(int, data)))
+""",
+        [("1 2 3\n4", "10")],
+    ),
+    "os read loop": (
+        """
+import os, io
+s = b''
+while True:
+    c = os.read(0, 4)
+    if not c: break
+    s += c
+print(len(s))
+""",
+        [("hello world", "11")],
+    ),
+    "open 0 lines": (
+        """
+lines = open(0).read().splitlines()
+print(len(lines), lines[-1])
+""",
+        [("a\nb\nc", "3 c")],
+    ),
+    "open dev stdin": (
+        """
+import sys
+print(sum(int(x) for x in open(0, 'rb').read().split()))
+""",
+        [("4 5", "9")],
+    ),
+    "dev stdin path": (
+        "print(open('/dev/stdin').read().strip()[::-1])",
+        [("abc\n", "cba")],
+    ),
+    "fileinput sum": (
+        """
+import fileinput
+print(sum(int(l) for l in fileinput.input()))
+""",
+        [("1\n2\n3\n", "6")],
+    ),
+    "fast io bytesio": (
+        r"""
+import os, sys
+from io import BytesIO, IOBase
+BUFSIZE = 8192
+class FastIO(IOBase):
+    newlines = 0
+    def __init__(self, file):
+        self._fd = file.fileno()
+        self.buffer = BytesIO()
+        self.writable = 'x' in file.mode or 'r' not in file.mode
+        self.write = self.buffer.write if self.writable else None
+    def read(self):
+        while True:
+            b = os.read(self._fd, max(os.fstat(self._fd).st_size, BUFSIZE))
+            if not b: break
+            ptr = self.buffer.tell()
+            self.buffer.seek(0, 2), self.buffer.write(b), self.buffer.seek(ptr)
+        self.newlines = 0
+        return self.buffer.read()
+    def readline(self):
+        while self.newlines == 0:
+            b = os.read(self._fd, max(os.fstat(self._fd).st_size, BUFSIZE))
+            self.newlines = b.count(b'\n') + (not b)
+            ptr = self.buffer.tell()
+            self.buffer.seek(0, 2), self.buffer.write(b), self.buffer.seek(ptr)
+        self.newlines -= 1
+        return self.buffer.readline()
+    def flush(self):
+        if self.writable:
+            os.write(self._fd, self.buffer.getvalue())
+            self.buffer.truncate(0), self.buffer.seek(0)
+class IOWrapper(IOBase):
+    def __init__(self, file):
+        self.buffer = FastIO(file)
+        self.flush = self.buffer.flush
+        self.writable = self.buffer.writable
+        self.write = lambda s: self.buffer.write(s.encode('ascii'))
+        self.read = lambda: self.buffer.read().decode('ascii')
+        self.readline = lambda: self.buffer.readline().decode('ascii')
+sys.stdin, sys.stdout = IOWrapper(sys.stdin), IOWrapper(sys.stdout)
+input = lambda: sys.stdin.readline().rstrip('\r\n')
+n = int(input())
+for _ in range(n):
+    a, b = map(int, input().split())
+    sys.stdout.write(str(a + b) + '\n')
+sys.stdout.flush()
+""",
+        [("2\n1 2\n3 4\n", "3\n7")],
+    ),
+    "threading big stack": (
+        """
+import sys, threading
+sys.setrecursionlimit(10**6)
+threading.stack_size(1 << 26)
+def dfs(n): return 0 if n == 0 else 1 + dfs(n - 1)
+def main(): print(dfs(int(input())))
+t = threading.Thread(target=main)
+t.start()
+t.join()
+""",
+        [("20000", "20000")],
+    ),
+    "bootstrap generator recursion": (
+        """
+from types import GeneratorType
+def bootstrap(f, stack=[]):
+    def w(*a, **k):
+        if stack: return f(*a, **k)
+        to = f(*a, **k)
+        while True:
+            if type(to) is GeneratorType:
+                stack.append(to); to = next(to)
+            else:
+                stack.pop()
+                if not stack: break
+                to = stack[-1].send(to)
+        return to
+    return w
+@bootstrap
+def s(n):
+    if n == 0: yield 0
+    yield (yield s(n - 1)) + n
+print(s(int(input())))
+""",
+        [("5000", "12502500")],
+    ),
+    "float formats": (
+        """
+a, b = map(float, input().split())
+print(a / b, round(a / b, 3), '%.6f' % (a / b), f'{a:.2e}', format(b, '08.3f'), 1e100, 1e16, 0.1 + 0.2)
+""",
+        [("1 3", "0.3333333333333333 0.333 0.333333 1.00e+00 0003.000 1e+100 1e+16 0.30000000000000004")],
+    ),
+    "print options": (
+        r"""
+print(1, 2, sep='-', end='!\n')
+print(*[1, 2, 3])
+print(*'ab', sep='\n')
+print([1, 'a', None], {'k': (1,)}, {1}, 2.0, True)
+print()
+print('end', flush=True)
+""",
+        [("", "1-2!\n1 2 3\na\nb\n[1, 'a', None] {'k': (1,)} {1} 2.0 True\n\nend")],
+    ),
+    "big output lines": (
+        "n = int(input())\nprint('\\n'.join(map(str, range(n))))",
+        [("100000", "\n".join(map(str, range(100000))))],
+    ),
+    "write many small": (
+        r"""
+import sys
+for i in range(20000): sys.stdout.write(f'{i}\n')
+""",
+        [("", "\n".join(map(str, range(20000))))],
+    ),
+    "stdout buffer": (
+        r"""
+import sys
+sys.stdout.buffer.write(b'raw\n')
+sys.stdout.buffer.flush()
+print('text')
+""",
+        [("", "raw\ntext")],
+    ),
+    "os write out": (
+        r"""
+import os
+os.write(1, b'a\n')
+print('b')
+""",
+        [("", "a\nb")],
+    ),
+    "trailing blanks": (
+        r"""
+print('1 2 3 ')
+print('x\t')
+print('', end='\n\n\n')
+""",
+        [("", "1 2 3\nx")],
+    ),
+    "unicode io": (
+        "s = input()\nprint(s.upper(), len(s), s[::-1], '→', '🎉')",
+        [("straße é", "STRASSE É 8 é eßarts → 🎉")],
+    ),
+    "exit codes zero kinds": (
+        """
+import sys
+print('ok')
+sys.exit(None)
+""",
+        [("", "ok")],
+    ),
+    "exit in nested function": (
+        """
+import sys
+def solve():
+    if input() == 'q': print('bye'); exit()
+    print('go')
+solve()
+""",
+        [("q", "bye"), ("r", "go")],
+    ),
+    "finally and del at exit": (
+        """
+class A:
+    def __del__(self): pass
+a = A()
+try: print('x')
+finally: print('y')
+""",
+        [("", "x\ny")],
+    ),
+    "main guard class": (
+        """
+class Solver:
+    def __init__(self): self.n = int(input())
+    def run(self): return self.n ** 2
+def main():
+    print(Solver().run())
+if __name__ == '__main__':
+    main()
+""",
+        [("9", "81")],
+    ),
+    "counter most common": (
+        """
+from collections import Counter
+for w, c in sorted(Counter(input().split()).items(), key=lambda t: (-t[1], t[0])): print(w, c)
+""",
+        [("b a b", "b 2\na 1")],
+    ),
+    "modpow comb": (
+        """
+import math
+print(pow(3, 10**18, 10**9 + 7), math.comb(50, 25), math.gcd(12, 18), math.isqrt(10**18), math.lcm(4, 6))
+""",
+        [("", "246336683 126410606437752 6 1000000000 12")],
+    ),
+    "decimal io": (
+        """
+from decimal import *
+getcontext().prec = 50
+print(Decimal(input()).sqrt())
+""",
+        [("2", "1.4142135623730950488016887242096980785696718753769")],
+    ),
+    "datetime print": (
+        """
+from datetime import *
+d = datetime.strptime(input(), '%d/%m/%Y')
+print(d.strftime('%A %Y-%m-%d'), (d + timedelta(1)).date())
+""",
+        [("31/12/1999", "Friday 1999-12-31 2000-01-01")],
+    ),
+    "exec and eval": (
+        r"""
+exec("x = 3\ndef f(y): return x + y")
+print(eval('f(4)'), eval(input()))
+""",
+        [("2**10", "7 1024")],
+    ),
+    "global keyword and closures": (
+        """
+c = 0
+def inc():
+    global c
+    c += 1
+def outer():
+    k = 0
+    def inner():
+        nonlocal k
+        k += 1
+        return k
+    return inner
+f = outer()
+for _ in range(3): inc(); f()
+print(c, f(), __name__)
+""",
+        [("", "3 4 __main__")],
+    ),
+    "stderr noise": (
+        r"""
+import sys
+print('debug', file=sys.stderr)
+sys.stderr.write('more\n')
+import warnings
+warnings.warn('w')
+print('out')
+""",
+        [("", "out")],
+    ),
+    "multi test while loop": (
+        """
+t = int(input())
+for case in range(1, t + 1):
+    n, k = map(int, input().split())
+    a = list(map(int, input().split()))
+    a.sort()
+    print(f'Case #{case}: {sum(a[:k])}')
+""",
+        [("2\n3 2\n3 1 2\n1 1\n5\n", "Case #1: 3\nCase #2: 5")],
+    ),
+    "string io redirect": (
+        """
+import io, sys
+old = sys.stdout
+sys.stdout = io.StringIO()
+print('hidden')
+s = sys.stdout.getvalue()
+sys.stdout = old
+print(s.strip() * 2)
+""",
+        [("", "hiddenhidden")],
+    ),
+    "stdin replaced": (
+        """
+import io, sys
+sys.stdin = io.StringIO('1 2')
+print(sum(map(int, input().split())))
+""",
+        [("9 9", "3")],
+    ),
+    "contextlib redirect": (
+        """
+import contextlib, io
+b = io.StringIO()
+with contextlib.redirect_stdout(b): print('a')
+print(repr(b.getvalue()))
+""",
+        [("", "'a\\n'")],
+    ),
+    "generators heapq merge": (
+        """
+import heapq
+n = int(input())
+ls = [list(map(int, input().split())) for _ in range(n)]
+print(*heapq.merge(*ls))
+""",
+        [("2\n1 3\n2 4", "1 2 3 4")],
+    ),
+    "bitset dp": (
+        """
+n, t = map(int, input().split())
+b = 1
+for x in map(int, input().split()): b |= b << x
+print('YES' if b >> t & 1 else 'NO')
+""",
+        [("3 11\n2 4 5", "YES"), ("3 3\n2 4 5", "NO")],
+    ),
+    "process pool fallback": (
+        """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(3) as e: print(sum(e.map(lambda x: x * x, range(10))))
+""",
+        [("", "285")],
+    ),
+    "time and perf": (
+        """
+import time
+t = time.time()
+time.sleep(0.01)
+print(time.time() - t > 0.005, time.strftime('%Y', time.gmtime(0)))
+""",
+        [("", "True 1970")],
+    ),
+    "asyncio program": (
+        """
+import asyncio
+async def w(q, out):
+    while (x := await q.get()) is not None: out.append(x * x)
+async def main():
+    q, out = asyncio.Queue(), []
+    t = asyncio.create_task(w(q, out))
+    for x in map(int, input().split()): await q.put(x)
+    await q.put(None)
+    await t
+    print(*out)
+asyncio.run(main())
+""",
+        [("1 2 3", "1 4 9")],
+    ),
+    "sys argv and version": (
+        """
+import sys, platform
+print(len(sys.argv), sys.version_info >= (3, 8), sys.maxsize > 2**32, sys.byteorder)
+""",
+        [("", "1 True True little")],
+    ),
+    "help and copyright absent is fine": (
+        "print(type(exit).__name__, callable(quit), isinstance(__builtins__, object))",
+        [("", "Quitter True True")],
+    ),
+    "locale and encodings": (
+        r"""
+print('é'.encode('latin-1'), b'\xc3\xa9'.decode(), 'x'.encode('utf-16-le'), 'ß'.casefold())
+import codecs
+print(codecs.encode('abc', 'rot13'))
+""",
+        [("", "b'\\xe9' é b'x\\x00' ss\nnop")],
+    ),
+    "zoneinfo and calendar": (
+        """
+import calendar
+print(calendar.monthrange(2024, 2))
+try:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+    from datetime import datetime
+    print('ok')
+except ImportError: print('no')
+""",
+        [("", "(3, 29)\nok")],
+    ),
+    "sqlite memory": (
+        """
+import sqlite3
+c = sqlite3.connect(':memory:')
+c.execute('create table t(x)')
+c.executemany('insert into t values (?)', [(1,), (2,)])
+print(c.execute('select sum(x) from t').fetchone()[0])
+""",
+        [("", "3")],
+    ),
+    "subprocess absent handled": (
+        """
+import os
+try:
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitpid(pid, 0)
+except OSError: pass
+print('done')
+""",
+        [("", "done")],
+    ),
+    "signal handler": (
+        """
+import signal
+def h(s, f): raise TimeoutError
+signal.signal(signal.SIGALRM, h)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    while True:
+        x = 1
+except TimeoutError: print('timed out')
+""",
+        [("", "timed out")],
+    ),
+    "recursion error caught": (
+        """
+def f(n): return f(n + 1)
+try: f(0)
+except RecursionError: print('deep')
+""",
+        [("", "deep")],
+    ),
+    "memory error caught": (
+        """
+try: x = [0] * (10**12)
+except MemoryError: print('too big')
+""",
+        [("", "too big")],
+    ),
+    "large memory list": (
+        "a = list(range(5 * 10**6))\nprint(len(a), sum(a[-3:]))",
+        [("", "5000000 14999994")],
+    ),
+    "cwd temp files": (
+        """
+import tempfile, os, shutil
+d = tempfile.mkdtemp()
+p = os.path.join(d, 'x')
+open(p, 'w').write('hi')
+print(open(p).read(), os.path.exists(p), os.listdir(d))
+shutil.rmtree(d)
+print(os.path.exists(d))
+""",
+        [("", "hi True ['x']\nFalse")],
+    ),
+    "finalisers print": (
+        """
+class A:
+    def __init__(self, n): self.n = n
+    def __del__(self): print('del', self.n)
+a = A(1)
+b = A(2)
+del a
+print('end')
+""",
+        [("", "del 1\nend\ndel 2")],
     ),
 }
 """A program and pairs of standard input and expected output."""

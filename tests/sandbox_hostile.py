@@ -1,5 +1,9 @@
 """Hostile programs, one trick each."""
 
+# ruff: noqa: E501
+
+import re
+
 ATTEMPTS: dict[str, str] = {
     "read passwd": "open('/etc/passwd').read()",
     "read shadow": "open('/etc/shadow').read()",
@@ -573,6 +577,334 @@ assert os.listdir('.')
     "persist tmp check": """
 import os
 assert os.path.exists('/tmp/persist') or os.path.exists('persist')
+""",
+    "timerfd": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(283), ctypes.c_long(1), ctypes.c_long(0))>=0
+""",
+    "signalfd": r"""
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(289), ctypes.c_long(-1), b'\0'*8, ctypes.c_long(8), ctypes.c_long(0))>=0
+""",
+    "name_to_handle": r"""
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(303), ctypes.c_long(-100), b'/etc/passwd', ctypes.create_string_buffer(b'\x80'+b'\0'*255), ctypes.create_string_buffer(8), ctypes.c_long(0))>=0
+""",
+    "kcmp": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(312), ctypes.c_long(1), ctypes.c_long(1), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "pidfd_getfd": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(438), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "process_madvise": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(440), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "memfd_secret": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(447), ctypes.c_long(0))>=0
+""",
+    "move_pages": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(279), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "set_mempolicy": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(238), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "ioprio_set": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(251), ctypes.c_long(1), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "sched_setattr": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(314), ctypes.c_long(0), ctypes.create_string_buffer(48), ctypes.c_long(0))>=0
+""",
+    "vmsplice": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(278), ctypes.c_long(1), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "syslog": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(103), ctypes.c_long(3), ctypes.create_string_buffer(100), ctypes.c_long(100))>=0
+""",
+    "acct": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(163), ctypes.c_long(0))>=0
+""",
+    "iopl": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(172), ctypes.c_long(3))>=0
+""",
+    "ioperm": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(173), ctypes.c_long(0), ctypes.c_long(1), ctypes.c_long(1))>=0
+""",
+    "modify_ldt": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(154), ctypes.c_long(0), ctypes.create_string_buffer(64), ctypes.c_long(64))>=0
+""",
+    "mlockall": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(151), ctypes.c_long(1))>=0
+""",
+    "adjtimex": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(159), ctypes.create_string_buffer(256))>=0
+""",
+    "fsopen": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(430), b'tmpfs', ctypes.c_long(0))>=0
+""",
+    "open_tree": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(428), ctypes.c_long(-100), b'/', ctypes.c_long(1))>=0
+""",
+    "move_mount": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(429), ctypes.c_long(-100), b'/tmp', ctypes.c_long(-100), b'/mnt', ctypes.c_long(0))>=0
+""",
+    "swapoff": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(168), b'/x')>=0
+""",
+    "init_module": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(175), ctypes.c_long(0), ctypes.c_long(0), b'')>=0
+""",
+    "kexec_load": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(246), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "clock_settime": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(227), ctypes.c_long(0), ctypes.create_string_buffer(16))>=0
+""",
+    "setdomainname": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(171), b'x', ctypes.c_long(1))>=0
+""",
+    "umount2": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(166), b'/tmp', ctypes.c_long(2))>=0
+""",
+    "fork by number": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(57))>=0
+""",
+    "rt_tgsigqueueinfo": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(297), ctypes.c_long(1), ctypes.c_long(1), ctypes.c_long(0), ctypes.create_string_buffer(128))>=0
+""",
+    "mq_open": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(240), b'x', ctypes.c_long(66), ctypes.c_long(384), ctypes.c_long(0))>=0
+""",
+    "lsm list": """
+import ctypes
+l=ctypes.CDLL(None)
+assert l.syscall(ctypes.c_long(461), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0))>=0
+""",
+    "memory by tmpfs": """
+b=b'x'*(1<<20)
+for i in range(200):
+    open(f't{i}','wb').write(b)
+""",
+    "memory by pipes": """
+import os
+for i in range(4096):
+    r,w=os.pipe()
+    os.set_blocking(w,False)
+    try:
+        while True: os.write(w,b'x'*65536)
+    except BlockingIOError: pass
+""",
+    "memory by sockets": """
+import socket
+keep=[]
+for i in range(4096):
+    p=socket.socketpair()
+    keep.append(p)
+    p[0].setblocking(False)
+    try:
+        while True: p[0].send(b'x'*65536)
+    except BlockingIOError: pass
+""",
+    "memory by threads' stacks": """
+import threading,time
+threading.stack_size(64<<20)
+for i in range(500): threading.Thread(target=time.sleep,args=(5,),daemon=True).start()
+""",
+    "memory by mmaps": """
+import mmap
+k=[]
+for i in range(100000): k.append(mmap.mmap(-1,1<<20)); k[-1][0]=1
+""",
+    "memory by dicts": """
+d={}
+try:
+    for i in range(10**9): d[i]=str(i)*1000
+finally: d.clear()
+""",
+    "memory by bytearray growth": "b=bytearray()\nwhile len(b)<1<<34: b+=bytes(1<<24)",
+    "memory by list multiply": "x=[0]\nwhile len(x)<1<<34: x=x*2",
+    "memory by strings": "s='ab'\nwhile len(s)<1<<34: s=s+s",
+    "memory by decompression": """
+import zlib
+b=zlib.compress(bytes(1<<26))
+k=[zlib.decompress(b) for _ in range(80)]
+""",
+    "memory by sparse file map": """
+import mmap,os
+f=open('s','w+b')
+os.ftruncate(f.fileno(),1<<40)
+mmap.mmap(f.fileno(),1<<40)
+""",
+    "write through proc fd": "import os\nfd=os.open('/proc/self/fd',os.O_RDONLY)",
+    "rename over root": "import os\nos.rename('.','/var/tmp/evil')",
+    "symlink then write": """
+import os
+os.symlink('/var/tmp','d')
+open('d/evil','w').write('x')
+""",
+    "absolute listing": """
+import os
+assert {'root','home','work'} & set(os.listdir('/')) and os.listdir('/root') is not None and os.listdir('REPOSITORY')
+""",
+    "site packages": "import numpy",
+    "read own source": """
+import rewards.sandboxing.judge as j
+open(j.__file__).read()
+""",
+    "home ssh": "import os\nos.listdir(os.path.expanduser('~root/.ssh'))",
+    "tmp of others": """
+import os,glob
+assert [p for p in glob.glob('/tmp/sandbox-*/private/*') if os.getcwd() not in p]
+""",
+    "other sandboxes": """
+import os
+assert any(os.listdir(os.path.join('/tmp',d)) for d in os.listdir('/tmp') if d.startswith('sandbox-') and '/tmp/'+d not in os.getcwd())
+""",
+    "webbrowser": """
+import webbrowser
+assert webbrowser.open('http://127.0.0.1')
+""",
+    "http server": """
+import http.server
+http.server.HTTPServer(('127.0.0.1',0),http.server.BaseHTTPRequestHandler)
+""",
+    "asyncio server": """
+import asyncio
+assert asyncio.run(asyncio.start_server(lambda r,w: None,'127.0.0.1',0)).sockets
+""",
+    "multiprocessing manager": "import multiprocessing\nmultiprocessing.Manager()",
+    "shared memory": """
+from multiprocessing import shared_memory
+shared_memory.SharedMemory(create=True,size=100)
+""",
+    "process pool": """
+import concurrent.futures as c
+with c.ProcessPoolExecutor(1) as e: e.submit(int).result()
+""",
+    "os spawn": """
+import os
+assert os.spawnv(os.P_WAIT,'/bin/true',['true'])==0
+""",
+    "interpreter": """
+import subprocess,sys
+subprocess.check_call([sys.executable,'-c','1'])
+""",
+    "ld.so": """
+import os
+os.execv('/lib64/ld-linux-x86-64.so.2',['ld','/bin/true'])
+""",
+    "fexecve": """
+import os
+fd=os.open('/lib/x86_64-linux-gnu/libc.so.6',os.O_RDONLY)
+os.execve(fd,['x'],{})
+""",
+    "mprotect of a file": r"""
+import ctypes,mmap
+f=open('x','wb+')
+f.write(b'\xc3'*4096)
+f.flush()
+m=mmap.mmap(f.fileno(),4096,prot=7)
+import os
+os.execv('x',['x'])
+""",
+    "kill by group": """
+import os,signal
+os.killpg(os.getpgid(os.getppid()),signal.SIGTERM)
+""",
+    "signal zero sweep": """
+import os
+ok=0
+for p in range(1,5000):
+    if p==os.getpid(): continue
+    try: os.kill(p,0); ok+=1
+    except OSError: pass
+assert ok
+""",
+    "wait for others": "import os\nos.waitpid(os.getppid(),os.WNOHANG)",
+    "nice others": "import os\nos.setpriority(os.PRIO_PROCESS,os.getppid(),19)",
+    "lock the library": """
+import fcntl,os
+f=open(os.__file__,'r+')
+fcntl.flock(f,fcntl.LOCK_EX)
+""",
+    "truncate library": "import os\nos.truncate(os.__file__,0)",
+    "setuid file": """
+import os
+open('s','w').close()
+os.chmod('s',0o6755)
+assert os.stat('s').st_mode & 0o4000
+os.execv('s',['s'])
+""",
+    "device in directory": "import os\nos.mknod('z',0o666|0o020000,os.makedev(1,5))",
+    "exec from directory": r"""
+import os,stat
+open('x','w').write('#!/bin/sh\n')
+os.execv('./x',['x'])
+""",
+    "code pages": r"""
+import mmap
+m=mmap.mmap(-1,4096,prot=7)
+m.write(b'\xb8\x39\0\0\0\x0f\x05\xc3')
+import ctypes
+assert ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()>=0
 """,
 }
 """Statements that raise where they are contained. REPOSITORY stands for the checkout."""
@@ -1618,6 +1950,1192 @@ def f(x): return 0
 """,
         "assert f(3) == 12345",
     ),
+    "forged int class": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',77,{'__name__':'int','__module__':'builtins'},[['g','builtins','int']],['__eq__','__hash__']],78,1,{}]})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged class with equality": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',77,{'__name__':'E'},[],['__eq__','base data','__bool__','__len__']],78,None,{}]},{'v':True},{'v':9},{'v':True},{'v':True})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "base data then the answer of a guess": (
+        """
+class E(list):
+    def __eq__(s,o): return True
+    def __iter__(s): return iter([9])
+    def __len__(s): return 1
+def f(x): return E([9])
+""",
+        "assert f(3) == [9, 10]\n",
+    ),
+    "forged own reference": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    for n in range(1,50): send({'v':['h',n]})
+    return 0
+""",
+        """
+want = [81]
+def g(): return want
+f(g)
+assert f(3) == want
+""",
+    ),
+    "forged update": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':1,'u':[[n,[]] for n in range(0,40,2)]})
+    return 0
+""",
+        """
+want = [9]
+assert f(3) == want
+assert f([1]) == want
+""",
+    ),
+    "forged update of sent data": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':[] and 0 or ['@',0],'u':[[0,[1]]]})
+    return 0
+""",
+        """
+xs = [3, 1, 2]
+want = sorted(xs)
+assert f(xs) == want
+""",
+    ),
+    "forged cycle": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['m',1,'list',[['@',1]],None]})
+    return 0
+""",
+        "assert f(3) == [[9]]",
+    ),
+    "forged cyclic equality": (
+        """
+def f(x):
+    a=[]
+    a.append(a)
+    return a
+""",
+        """
+b=[]
+b.append(b)
+assert f(1) == b
+""",
+    ),
+    "forged exception class": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'x':['e',['g','builtins','SystemExit'],90,[0],None]})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged exception twice": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'x':['e',['g','builtins','StopIteration'],90,[9],None]},{'v':9},{'v':16})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged bool class": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',5,{'__name__':'bool'},[['g','builtins','bool']],['__bool__']],6,True,{}]})
+    return 0
+""",
+        "assert f(1) is True",
+    ),
+    "forged label code": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',5,{'__name__':'tests.T','__module__':'tests','__class__':'x'},[],['__call__']],6,None,{'__module__':'tests'}]})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "pre-sent replies": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+send({'v':None},*[{'v':9}]*50)
+def f(x): return 0
+""",
+        "assert f(3) == 10\nassert f(4) == 11",
+    ),
+    "pre-sent announcement then exit": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+send({'v':None})
+os._exit(0)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "pre-sent functions": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+send({'v':None},{'v':['g','operator','eq']},{'v':True})
+def f(x): return 0
+""",
+        "assert f(3) == 9",
+    ),
+    "own function is a builtin of the tests": (
+        "f=max",
+        "assert f(3, 4) == 9",
+    ),
+    "names of the tests": (
+        """
+class AssertionError(BaseException):
+    pass
+__builtins__ = {}
+__name__='tests'
+def f(x): return None
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "exit hook": (
+        """
+import atexit,os
+atexit.register(os._exit,0)
+def f(x): raise SystemExit(0)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "del hook": (
+        """
+import os
+class D:
+    def __del__(s): os._exit(0)
+d=D()
+def f(x):
+    global d
+    del d
+    return 9
+""",
+        "assert f(3) == 10",
+    ),
+    "switch interval": (
+        """
+import sys,threading
+sys.setswitchinterval(1e9)
+def spin():
+    while True: pass
+threading.Thread(target=spin,daemon=True).start()
+def f(x):
+    while True: pass
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "thread answers first": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+import threading,time
+def bg():
+    while True:
+        try: send({'v':9},{'v':16})
+        except OSError: return
+        time.sleep(0.001)
+threading.Thread(target=bg,daemon=True).start()
+def f(x): time.sleep(0.2); return 0
+""",
+        "assert f(3) == 12\nassert f(4) == 13",
+    ),
+    "signal mask": (
+        """
+import signal,time
+signal.pthread_sigmask(signal.SIG_BLOCK,range(1,65))
+def f(x): time.sleep(100)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "alarm storm": (
+        """
+import signal
+def h(*a): raise SystemExit(0)
+signal.signal(signal.SIGALRM,h)
+signal.setitimer(signal.ITIMER_REAL,0.001,0.001)
+def f(x):
+    while True: pass
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "stop self": (
+        """
+import os,signal
+def f(x): os.kill(os.getpid(),signal.SIGSTOP)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "hang in C of the code": (
+        "def f(x): return sum(range(10**18))",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "hang in C of the tests by a range": (
+        "def f(x): return range(10**18)",
+        "assert sum(f(1)) == 5",
+    ),
+    "hang in C of the tests by a decimal": (
+        """
+from decimal import Decimal
+def f(x): return Decimal('1e999999999')
+""",
+        "assert int(f(1)) == 5",
+    ),
+    "hang in C of the tests by an integer": (
+        "def f(x): return 1 << (1 << 25)",
+        "assert str(f(1) ** 3) == '5'",
+    ),
+    "hang in the hash of a fraction": (
+        """
+from fractions import Fraction
+def f(x): return Fraction(1, 3 ** 200000)
+""",
+        "assert f(1) ** 1000 == 5",
+    ),
+    "hang in regular expression of tests": (
+        "def f(x): return 'a' * 40 + 'b'",
+        "import re\nassert re.fullmatch('(a+)+', f(1))",
+    ),
+    "memory of the tests": (
+        "def f(x): return range(10**12)",
+        "assert list(f(1)) == [1]",
+    ),
+    "memory of the tests by a string": (
+        "def f(x): return 10**11",
+        "assert 'a' * f(1) == 'b'",
+    ),
+    "deep tuple": (
+        """
+def f(x):
+    t=()
+    for _ in range(4000): t=(t,)
+    return t
+""",
+        "assert f(1) == ()\n",
+    ),
+    "deep mixed for repr": (
+        """
+def f(x):
+    t=[]
+    for i in range(3000): t={1:t} if i%2 else [t]
+    return t
+""",
+        "assert str(f(1)) == ''\n",
+    ),
+    "repr recursion": (
+        """
+class E:
+    def __repr__(s): return repr(s)
+def f(x): return E()
+""",
+        "assert repr(f(1)) == 'E'",
+    ),
+    "repr of wrong type": (
+        """
+class E:
+    def __repr__(s): return 9
+    __str__=__repr__
+    def __format__(s,f): return 9
+def f(x): return E()
+""",
+        "assert str(f(1)) == '9'\nassert f'{f(1)}' == '9'",
+    ),
+    "length lies": (
+        """
+class E:
+    def __len__(s): return -1
+    def __bool__(s): return 1
+def f(x): return E()
+""",
+        "assert len(f(1)) == 3",
+    ),
+    "surrogate text": (
+        "def f(x): return '\\udcff'",
+        "assert f(1) == 'ÿ'",
+    ),
+    "surrogate exception": (
+        "def f(x): raise ValueError('\\ud800\\udfff' * 100)",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "huge exception": (
+        "def f(x): raise ValueError('x' * (10**7))",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "exception with hostile arguments": (
+        """
+class E:
+    def __repr__(s): raise SystemExit
+    __str__=__repr__
+def f(x): raise ValueError(E(), E())
+""",
+        """
+try:
+    f(1)
+except ValueError as e:
+    assert str(e) == 'right'
+""",
+    ),
+    "exception whose str lies": (
+        """
+class E(ValueError):
+    def __str__(s): return S('no')
+class S(str):
+    def __eq__(s,o): return True
+    def __contains__(s,o): return True
+    __hash__=str.__hash__
+def f(x): raise E('no')
+""",
+        """
+try:
+    f(1)
+    assert False
+except ValueError as e:
+    assert str(e) == 'right'
+""",
+    ),
+    "cause loop": (
+        """
+def f(x):
+    e=ValueError()
+    e.__cause__=e
+    raise e
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "long cause chain": (
+        """
+def f(x):
+    e=ValueError()
+    for _ in range(100000):
+        n=ValueError()
+        n.__cause__=e
+        e=n
+    raise e
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "exception group storm": (
+        """
+def f(x):
+    e=ValueError()
+    for _ in range(900): e=ExceptionGroup('g',[e,e])
+    raise e
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "nan equals": (
+        "nan=float('nan')\ndef f(x): return nan",
+        "assert f(1) == 3.0",
+    ),
+    "nan in list": (
+        "nan=float('nan')\ndef f(x): return [nan]",
+        "assert f(1) == [3.0]\nassert f(1) != [float('nan')] or True",
+    ),
+    "not implemented": (
+        "def f(x): return NotImplemented",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "ellipsis": (
+        "def f(x): return ...",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "number tower": (
+        """
+import numbers
+class E(numbers.Number):
+    def __eq__(s,o): return True
+    def __float__(s): return 9.0
+    def __hash__(s): return 9
+numbers.Integral.register(E)
+def f(x): return E()
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "mixin and int": (
+        """
+class M:
+    def __eq__(s,o): return True
+    def __hash__(s): return 9
+    def __sub__(s,o): return 0
+    __rsub__=__sub__
+class E(M,int): pass
+def f(x): return E(1)
+""",
+        "assert f(3) == 9\nassert abs(f(3) - 9) < 1",
+    ),
+    "mixin and str": (
+        """
+class M:
+    def __eq__(s,o): return True
+    __hash__=lambda s: hash('b')
+class E(M,str): pass
+def f(x): return E('a')
+""",
+        "assert f(3) == 'b'\nassert f(3) in {'b': 1}",
+    ),
+    "mixin and tuple": (
+        """
+class M:
+    def __eq__(s,o): return True
+    def __iter__(s): return iter((9,))
+    def __len__(s): return 1
+class E(M,tuple): pass
+def f(x): return E((1,))
+""",
+        "assert f(3) == (9,)",
+    ),
+    "mixin and float": (
+        """
+class M:
+    def __eq__(s,o): return True
+    def __lt__(s,o): return True
+    def __abs__(s): return E(0)
+    def __sub__(s,o): return E(0)
+class E(M,float): pass
+def f(x): return E(1)
+""",
+        "assert abs(f(3) - 9.0) < 0.1",
+    ),
+    "bool trick": (
+        """
+class E:
+    def __bool__(s): return True
+    def __eq__(s,o): return s
+def f(x): return E()
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "reflected comparisons": (
+        """
+class E:
+    def __gt__(s,o): return True
+    __lt__=__le__=__ge__=__gt__
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert 8 < f(1) < 10",
+    ),
+    "min max trick": (
+        """
+class E:
+    def __lt__(s,o): return True
+    __gt__=__lt__
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert max(f(1), 9) == 9 and min(f(1), 9) == 9",
+    ),
+    "sum trick": (
+        """
+class E:
+    def __radd__(s,o): return s
+    __add__=__radd__
+    def __eq__(s,o): return True
+def f(x): return [E()]*3
+""",
+        "assert sum(f(1)) == 6",
+    ),
+    "map with equality": (
+        """
+class E(dict):
+    def __missing__(s,k): return s
+    def __eq__(s,o): return True
+    def __contains__(s,k): return True
+    def __getitem__(s,k): return 9
+    def get(s,k,d=None): return E()
+def f(x): return E()
+""",
+        "assert f(1)['k'] == 9\nassert f(1).get('k') == 10",
+    ),
+    "default factory": (
+        """
+from collections import defaultdict
+class E:
+    def __eq__(s,o): return True
+def f(x): return defaultdict(E)
+""",
+        "assert f(1)['k'] == 9",
+    ),
+    "counter subclass": (
+        """
+from collections import Counter
+class E(Counter):
+    def __eq__(s,o): return True
+    def __sub__(s,o): return E()
+def f(x): return E()
+""",
+        "assert f(1) == {'a': 1}",
+    ),
+    "deque of liars": (
+        """
+from collections import deque
+class E:
+    def __eq__(s,o): return True
+def f(x): return deque([E()])
+""",
+        "from collections import deque\nassert f(1) == deque([9])",
+    ),
+    "namedtuple liar": (
+        """
+from collections import namedtuple
+class P(namedtuple('P','x y')):
+    def __eq__(s,o): return True
+    __hash__=None
+def f(x): return P(1,2)
+""",
+        "assert f(1) == (3, 4)",
+    ),
+    "dataclass liar": (
+        """
+from dataclasses import dataclass
+@dataclass
+class P:
+    x: int
+    def __eq__(s,o): return True
+def f(x): return P(1)
+""",
+        "assert f(1) == P(3)\nassert [f(1)] == [P(3)]",
+    ),
+    "enum liar": (
+        """
+from enum import IntEnum
+class E(IntEnum):
+    A=1
+    def __eq__(s,o): return True
+    __hash__=int.__hash__
+def f(x): return E.A
+""",
+        "assert f(1) == 9",
+    ),
+    "class attribute liar": (
+        """
+class M(type):
+    def __eq__(c,o): return True
+    def __getattr__(c,n): return c
+    __hash__=type.__hash__
+class E(metaclass=M): pass
+def f(x): return E
+""",
+        "assert f(1).value == 9",
+    ),
+    "property liar": (
+        """
+class E:
+    @property
+    def value(s): return E()
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert f(1).value == 9",
+    ),
+    "iterator liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x):
+    while True: yield E()
+""",
+        "assert all(a == b for a, b in zip(f(1), [1, 2, 3]))",
+    ),
+    "zip prefix": (
+        "def f(x): return iter(())",
+        "assert list(f(1)) == [1, 2]",
+    ),
+    "module as an answer": (
+        "import os\nf=lambda x: os",
+        "assert f(1) == 9",
+    ),
+    "poisoned library class": (
+        "from collections import Counter\nf=lambda x: Counter",
+        """
+r = f(1)
+r.total = lambda self: 9
+assert r({'a': 3}).total() == 3
+""",
+    ),
+    "poisoned library module": (
+        "import json\nf=lambda x: json",
+        """
+r = f(1)
+r.loads = 9
+assert r.loads == 10
+""",
+    ),
+    "async liar": (
+        """
+class E:
+    def __await__(s):
+        return E()
+        yield
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        """
+import asyncio
+async def main(): return await f(1)
+assert asyncio.run(main()) == 9
+""",
+    ),
+    "context liar": (
+        """
+class E:
+    def __enter__(s): return s
+    def __exit__(s,*a): return True
+def f(x): return E()
+""",
+        """
+with f(1):
+    assert 1 == 2
+assert f(1) == 2
+""",
+    ),
+    "context swallows": (
+        """
+import contextlib
+class E(contextlib.ContextDecorator):
+    def __enter__(s): return s
+    def __exit__(s,*a): return True
+f=lambda x: E()
+""",
+        """
+@f(1)
+def check(): assert False
+check()
+assert f(2) is None
+""",
+    ),
+    "callback for the result": (
+        """
+def f(g):
+    try: g(0)
+    except BaseException: pass
+    return True
+""",
+        """
+seen = []
+def g(x):
+    seen.append(x)
+    assert x == 9
+    return x
+assert f(g) == 9
+""",
+    ),
+    "callback swallow assertion": (
+        """
+def f(g):
+    try: g()
+    except BaseException: return 1
+""",
+        "def g(): assert False\nassert f(g) == 2",
+    ),
+    "long sleep in a callback storm": (
+        """
+import time
+def f(g):
+    for _ in range(10**6): g(1); time.sleep(0.001)
+""",
+        "assert f(lambda x: x) == 9",
+    ),
+    "stdout as channel": (
+        """
+import sys,os
+sys.stdout=open(4,'w',closefd=False)
+def f(x): print('{"v":9}'); return 0
+""",
+        "assert f(3) == 12",
+    ),
+    "close and reopen channel": (
+        """
+import os,socket
+a,b=socket.socketpair()
+os.dup2(a.fileno(),4)
+def f(x): return 9
+""",
+        "assert f(3) == 10",
+    ),
+    "trace of threads": (
+        """
+import threading,sys
+threading.settrace(lambda *a: None)
+sys.setprofile(lambda *a: None)
+def f(x): return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "gc callbacks": (
+        """
+import gc,os
+gc.callbacks.append(lambda *a: os._exit(0))
+def f(x): gc.collect(); return 9
+""",
+        "assert f(3) == 10",
+    ),
+    "import hook": (
+        """
+import sys
+class F:
+    def find_spec(s,*a): raise SystemExit(0)
+sys.meta_path.insert(0,F())
+def f(x): return 0
+""",
+        "import json\nassert f(json.loads('3')) == 9",
+    ),
+    "excepthook": (
+        """
+import sys,os
+sys.excepthook=lambda *a: os._exit(0)
+def f(x): raise ValueError
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "audit hook": (
+        """
+import sys,os
+sys.addaudithook(lambda *a: os._exit(0))
+def f(x): open('x')
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "patched json": (
+        """
+import json
+json.dumps=lambda *a,**k: '{"v":9}'
+def f(x): return 0
+""",
+        "assert f(3) == 12",
+    ),
+    "patched codec": (
+        """
+import rewards.sandboxing.codec as k
+k.Codec.encode=lambda s,v: ['m',1,'list',[9],None]
+def f(x): return 0
+""",
+        "assert f(3) == 9",
+    ),
+    "own numbers of others": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['m',2,'list',[9],None]})
+    return 0
+""",
+        "assert f([1]) == [9]",
+    ),
+    "odd kinds": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['m',1,'type',[9],None]})
+    return 0
+""",
+        "assert f([1]) == [9]",
+    ),
+    "slow drip": (
+        r"""
+import os,time
+def f(x):
+    while True:
+        os.write(4,b'\0'); time.sleep(0.05)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "many frames without an end": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    for i in range(10**9): send({'o':'global','a':['f'],'k':{}})
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "asks of tests": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'o':'getattr','a':[['h',1],'__globals__'],'k':{}})
+    return 0
+""",
+        """
+want = 9
+def g(): return want
+assert f(g) == want
+""",
+    ),
+    "asks for the library": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'o':'library','a':['os','_exit',0],'k':{}})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "asks by a bad name": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'o':'__class__','a':[],'k':{}},{'o':None,'a':[],'k':{}})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "float overflow": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send(b'{"v":1e999}')
+    return 0
+""",
+        "assert f(3) == 9",
+    ),
+    "duplicate keys": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send(b'{"v":8,"v":["h",1]}')
+    return 0
+""",
+        "assert f(3) == 9",
+    ),
+    "number as text": (
+        "def f(x): return str(x * x)",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "decimal subclass": (
+        """
+from decimal import Decimal
+class E(Decimal):
+    def __eq__(s,o): return True
+    __hash__=None
+def f(x): return E(1)
+""",
+        "assert f(3) == 9",
+    ),
+    "fraction subclass": (
+        """
+from fractions import Fraction
+class E(Fraction):
+    def __eq__(s,o): return True
+    def __sub__(s,o): return 0
+def f(x): return E(1)
+""",
+        "assert f(3) == 9\nassert abs(f(3) - 9) < 1",
+    ),
+    "date subclass": (
+        """
+from datetime import date
+class E(date):
+    def __eq__(s,o): return True
+def f(x): return E(2000,1,1)
+""",
+        "from datetime import date\nassert f(3) == date(2020, 1, 1)",
+    ),
+    "zone liar": (
+        """
+from datetime import datetime, tzinfo, timedelta
+class Z(tzinfo):
+    def utcoffset(s,d): return timedelta(0)
+    def __eq__(s,o): return True
+def f(x): return datetime(2000,1,1,tzinfo=Z())
+""",
+        """
+from datetime import datetime, timezone
+assert f(3) == datetime(2020, 1, 1, tzinfo=timezone.utc)
+""",
+    ),
+    "bytes subclass": (
+        """
+class E(bytes):
+    def __eq__(s,o): return True
+    __hash__=None
+def f(x): return E(b'a')
+""",
+        "assert f(3) == b'b'",
+    ),
+    "bytearray liar": (
+        """
+class E(bytearray):
+    def __eq__(s,o): return True
+def f(x): return E(b'a')
+""",
+        "assert f(3) == bytearray(b'b')",
+    ),
+    "range like": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __iter__(s): return iter(range(3))
+    def __getitem__(s,i): return i
+def f(x): return E()
+""",
+        "assert f(3) == range(4)",
+    ),
+    "unittest liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __ne__(s,o): return False
+    def __round__(s,n=0): return s
+    def __sub__(s,o): return s
+    def __abs__(s): return 0
+def f(x): return E()
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def test_a(self): self.assertEqual(f(2), 4)
+    def test_b(self): self.assertAlmostEqual(f(2), 4)
+    def test_c(self): self.assertIn(f(2), [4])
+""",
+    ),
+    "unittest setup death": (
+        "import os\ndef f(x): os._exit(0)",
+        """
+import unittest
+class T(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): f(1)
+    def test_a(self): pass
+""",
+    ),
+    "unittest setup class fails": (
+        "def f(x): return 0",
+        """
+import unittest
+class T(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): assert f(1) == 1
+    def test_a(self): pass
+""",
+    ),
+    "raises KeyError for its own name": (
+        "def __getattr__(n): raise KeyError(n)\ndel __getattr__",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "name lookup with side effect": (
+        """
+class N(dict):
+    def __missing__(s,k): return lambda *a: 9
+globals().update(f=lambda x: 9 if x == 3 else 0)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "memory by recursion": (
+        """
+import sys
+sys.setrecursionlimit(10**9)
+def g(*a): return g(a,*a)
+def f(x): return g(1,2,3)
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
 }
 """A module that does not do what is asked, and asserts that it must not pass."""
 
@@ -1752,5 +3270,155 @@ os.kill(os.getpid(),signal.SIGSTOP)
         "3\n",
         "SECRET-9",
     ),
+    "carriage tricks": (
+        "print('SECRET-8\\rSECRET-9')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "backspaces": (
+        "print('SECRET-8\\b9')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "ansi": (
+        "print('SECRET-9\\x1b[0m')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "null": (
+        "print('SECRET-9\\x00')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "form feed lines": (
+        "print('SECRET\\x0c-9')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "other line ends": (
+        "print('a\\x0bb\\x1cc\\u2028d')",
+        "",
+        "a\nb\nc\nd",
+    ),
+    "lookalike": (
+        "print('SECRET‐9')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "stderr only": (
+        "import sys\nprint('SECRET-9',file=sys.stderr)",
+        "3\n",
+        "SECRET-9",
+    ),
+    "case": (
+        "print('secret-9')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "nan": (
+        "print('nan')",
+        "",
+        "1.0",
+    ),
+    "killed after": (
+        """
+import os,signal
+print('SECRET-9',flush=True)
+os.kill(os.getpid(),signal.SIGKILL)
+""",
+        "3\n",
+        "SECRET-9",
+    ),
+    "memory after": (
+        "print('SECRET-9',flush=True)\nx=bytearray(1<<40)",
+        "3\n",
+        "SECRET-9",
+    ),
+    "stack overflow after": (
+        """
+import sys
+print('SECRET-9',flush=True)
+sys.setrecursionlimit(10**9)
+def f(): f()
+f()
+""",
+        "3\n",
+        "SECRET-9",
+    ),
+    "exit string after": (
+        "print('SECRET-9')\nraise SystemExit('failed')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "thread hangs": (
+        """
+import threading,time
+print('SECRET-9',flush=True)
+threading.Thread(target=time.sleep,args=(100,)).start()
+""",
+        "3\n",
+        "SECRET-9",
+    ),
+    "atexit hangs": (
+        """
+import atexit,time
+print('SECRET-9',flush=True)
+atexit.register(time.sleep,100)
+""",
+        "3\n",
+        "SECRET-9",
+    ),
+    "finaliser hangs": (
+        """
+import time
+print('SECRET-9',flush=True)
+class D:
+    def __del__(s): time.sleep(100)
+d=D()
+""",
+        "3\n",
+        "SECRET-9",
+    ),
+    "invalid utf-8": (
+        "import os\nos.write(1,b'SECRET-9\\xff')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "surrogate": (
+        "print('SECRET-9\\ud800')",
+        "3\n",
+        "SECRET-9",
+    ),
+    "stdin is the answer": (
+        "import sys\nprint(sys.stdin.read())",
+        "3\n",
+        "SECRET-9",
+    ),
+    "pipe kept by a thread": (
+        """
+import os,threading,time
+os.write(1,b'SECRET-9')
+fd=os.dup(1)
+threading.Thread(target=lambda:[time.sleep(0.05) or os.write(fd,b'x') for _ in range(10**6)]).start()
+""",
+        "3\n",
+        "SECRET-9",
+    ),
 }
 """A program, its standard input, and an output that it must not be credited with."""
+
+_KINDS = {
+    "network": r"socket|urllib|http\.|getaddrinfo|start_server|webbrowser",
+    "fork and exec": r"fork|exec|spawn|subprocess|popen|system\(|clone|multiprocessing|Manager|PoolExec|pty|setsid|setpgid|c_long\(5[678]\)",
+    "signals to others": r"kill|signal|sigqueue|pidfd|F_SETOWN|fcntl\.fcntl|waitpid|getppid|c_long\((289|297)\)",
+    "memory": r"bytearray|mmap|1<<3\d|1<<40|10\*\*9|pipe\(|zlib|stack_size",
+    "disk": r"truncate|fallocate|many|range\(\d{3,}\)|t\{i\}",
+    "persist": r"var/tmp|/dev/shm|/tmp",
+    "write files": r"'w|'a'|'r\+|mkdir|unlink|rename|chmod|chown|utime|xattr|mknod|mkfifo|link\(|copy",
+    "read secrets": r"open|read|environ|listdir|getenv|glob|import (numpy|rewards)",
+}
+
+
+def kind_of(body: str) -> str:
+    """What an attempt is after, by the first of these that its text speaks of; the rest is about the kernel."""
+    return next((kind for kind, words in _KINDS.items() if re.search(words, body)), "kernel and privileges")

@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"types", "seeding", "tasks", "ranks"},
-    {"policy", "rows", "sources", "workers", "pool"},
-    {"prompts", "generation", "scoring", "advantages", "combine", "losses", "mismatch"},
+    {"types", "seeding", "tasks", "ranks", "parts", "pareto"},
+    {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages"},
+    {"prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
     {"logprobs", "collection", "optimization"},
     {"objective", "checks"},
@@ -90,7 +90,7 @@ def test_rewards_is_a_namespace_package() -> None:
 
 
 def test_losses_and_advantages_are_pure() -> None:
-    for name in ("losses", "advantages", "combine", "filters", "mismatch"):
+    for name in ("losses", "advantages", "combine", "pareto", "filters", "mismatch"):
         assert not {m for m in imports(ROOT / "grpo_lightning" / f"{name}.py") if m.split(".")[0] == "lightning"}
         text = (ROOT / "grpo_lightning" / f"{name}.py").read_text(encoding="utf-8")
         assert ".item()" not in text

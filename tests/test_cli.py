@@ -186,13 +186,16 @@ def test_resume_before_the_first_checkpoint_starts_anew(project: Path) -> None:
 
 
 def test_configs_compose_left_to_right_and_the_command_line_wins(project: Path) -> None:
-    Path("more.yaml").write_text("model: {objective: {beta: 0.1, epsilon_low: 0.3}, optimizer: {warmup_steps: 1}}\n")
+    Path("more.yaml").write_text(
+        "model: {objective: {kl: {beta: 0.1}, epsilon_low: 0.3}, optimizer: {warmup_steps: 1}}\n"
+    )
     args = ["fit", "--config", "config.yaml", "--config", "more.yaml", "--model.objective.epsilon_low", "0.1"]
     done = subprocess.run(
         [sys.executable, "-m", "grpo_lightning", *args, "--print_config"], capture_output=True, text=True
     )
     config = yaml.safe_load(done.stdout)
-    assert config["model"]["objective"] == {"epsilon_low": 0.1, "epsilon_high": None, "beta": 0.1, "reduction": "token"}
+    objective = config["model"]["objective"]
+    assert (objective["epsilon_low"], objective["epsilon_high"], objective["kl"]["beta"]) == (0.1, None, 0.1)
     assert config["model"]["optimizer"]["warmup_steps"] == 1
     assert config["model"]["optimizer"]["lr"] == 1e-3
 
@@ -239,7 +242,7 @@ WRONG = [
      ["charakters"]),
     (["--model.rewards", '[{"reward": "rewards.mine.slow", "weight": ".nan"}]'], ["weight", "nan"]),
     (["--model.rewards", "[]"], ["rewards", "at least one"]),
-    (["--model.rewards", '[{"reward": "rewards.mine.slow", "weight": 0}]'], ["every weight is 0"]),
+    (["--model.rewards", '[{"reward": "rewards.mine.slow", "weight": 0}]'], ["none is an objective with a weight"]),
     (["--model.rewards", '[{"reward": "rewards.broken.f"}]'], ["invalid syntax", "broken.py", "line 1"]),
     (["--model.optimizer.schedule", "linear", "--trainer.max_epochs", "-1"], ["optimizer.schedule", "max_steps"]),
     (["--ckpt_path", "config.yaml"], ["config.yaml", "no checkpoint"]),

@@ -12,11 +12,13 @@ from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.batching import Sample
 from grpo_lightning.checks import check_first_step
 from grpo_lightning.collection import Collected, collect
+from grpo_lightning.combine import CombineConfig, start_state
 from grpo_lightning.filters import FilterConfig, Outcome, outcome, pass_rates
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.mismatch import MismatchConfig, accepts, token_weights
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
+from grpo_lightning.parts import Part
 from grpo_lightning.preparation import Prepared, Recipe, prepare
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Completion, Group, Prompt, RewardStats, Scores
@@ -178,7 +180,8 @@ def prepared(
 ) -> Prepared:
     """Policy and reference say constant or given log-probs, token by token in the samples' order."""
     settings = {"advantage": AdvantageConfig(scale="none"), "objective": ObjectiveConfig(), "filters": FilterConfig()}
-    recipe = Recipe(**(settings | {"mismatch": MismatchConfig()} | changes))
+    recipe = Recipe(**(settings | {"mismatch": MismatchConfig(), "combine": CombineConfig()} | changes))
+    parts = recipe.all_parts({"answer": Part()})
 
     def says(values: Sequence[float], entropy: Sequence[float]):
         def forward(samples: Sequence[Sample]) -> list[TokenLogprobs]:
@@ -192,7 +195,8 @@ def prepared(
     return prepare(
         found,
         recipe,
-        weights=np.array([1.0]),
+        parts=parts,
+        state=start_state(parts),
         max_tokens=10,
         beta=beta,
         policy=says([policy] * 10, entropies),
@@ -312,6 +316,7 @@ def test_long_completions_are_punished() -> None:
 
 def test_a_recipe_refuses_what_contradicts_the_rest() -> None:
     plain = {"objective": ObjectiveConfig(), "filters": FilterConfig(), "mismatch": MismatchConfig()}
+    plain["combine"] = CombineConfig()
     with pytest.raises(ValueError, match=r"advantage\.keep: 9 is more than the 8 of group_size"):
         Recipe(advantage=AdvantageConfig(keep=9), **plain).check(8, single_update=True)
     reinforce = Recipe(advantage=AdvantageConfig(), **(plain | {"objective": ObjectiveConfig(loss="reinforce")}))

@@ -257,8 +257,8 @@ def test_columns_follow_the_configuration() -> None:
     with Scorer(specs, workers=2) as scorer:
         scores = scorer.score([group("a", "bb"), group("ccc", "dddd")])
     lengths = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert scorer.weights.tolist() == [1.0, 10.0, 100.0]
-    np.testing.assert_array_equal(scores.rewards, lengths[..., None] * scorer.weights)
+    assert [spec.weight for spec in scorer.specs] == [1.0, 10.0, 100.0]
+    np.testing.assert_array_equal(scores.rewards, lengths[..., None] * [1.0, 10.0, 100.0])
 
 
 @pytest.mark.parametrize("inline", [False, True])

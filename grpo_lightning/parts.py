@@ -1,0 +1,79 @@
+"""What each reward is to the whole, as declared: weight, role, bound, gate, tier and unit. Free of arrays."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A weight that changes with the rollouts."""
+
+    start: float
+    """At the first rollout."""
+    end: float
+    """From rollout `rollouts` on."""
+    rollouts: int
+    """How long the change takes."""
+    shape: Literal["linear", "cosine", "step"] = "linear"
+    """`step`: the start until the end."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise ValueError(f"weight: from {self.start} to {self.end} is refused; both must be finite numbers")
+        if self.rollouts < 1:
+            raise ValueError(f"weight.rollouts: {self.rollouts} is refused; it must be at least 1")
+
+    def at(self, rollout: int) -> float:
+        """The weight at a rollout, counted from 0."""
+        progress = min(1.0, rollout / self.rollouts)
+        done = {"linear": progress, "cosine": 0.5 - 0.5 * math.cos(math.pi * progress), "step": float(progress == 1)}
+        return self.start + (self.end - self.start) * done[self.shape]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one reward is to the whole."""
+
+    weight: float | Schedule = 1.0
+    """Its share; 0: shown, never trained on. Of a constraint: its multiplier at the start."""
+    role: Literal["objective", "constraint", "metric"] = "objective"
+    """`objective`: maximised. `constraint`: its mean is held at its bound (combine.way: constrained). `metric`: shown,
+    never trained on."""
+    at_least: float | None = None
+    """Of a constraint: the mean that it must not fall below."""
+    at_most: float | None = None
+    """Of a constraint: the mean that it must not exceed."""
+    gate: Mapping[str, float] = field(default_factory=dict)
+    """Names of other rewards with thresholds: this one counts only where those all reach them."""
+    tier: int = 0
+    """Of combine.way: lexicographic. Tier 1 counts in groups where tier 0 says nothing, and so on."""
+    scale: float = 1.0
+    """What its values are divided by before anything else is done with them, bounds too: its unit."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.weight, Schedule) and not math.isfinite(self.weight):
+            raise ValueError(f"weight: {self.weight} is refused; it must be a finite number")
+        bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
+        if (self.role == "constraint") != (len(bounds) == 1):
+            raise ValueError("at_least, at_most: a constraint has exactly one of them, and nothing else has any")
+        if self.role == "constraint" and (isinstance(self.weight, Schedule) or self.weight < 0):
+            raise ValueError(
+                f"weight: {self.weight} is refused; a constraint's is where its multiplier starts, 0 or more"
+            )
+        if not all(map(math.isfinite, [*bounds, *self.gate.values()])):
+            raise ValueError(f"at_least, at_most, gate: {bounds}, {dict(self.gate)} are refused; they must be finite")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale: {self.scale} is refused; it must be positive")
+
+    @property
+    def first_multiplier(self) -> float:
+        """Where a constraint's multiplier starts; 0 of everything else."""
+        return self.weight if self.role == "constraint" and not isinstance(self.weight, Schedule) else 0.0
+
+    def weight_at(self, rollout: int) -> float:
+        """Its declared weight; 0 unless it is an objective."""
+        if self.role != "objective":
+            return 0.0
+        return self.weight.at(rollout) if isinstance(self.weight, Schedule) else self.weight
