@@ -4,8 +4,8 @@
     python scripts/verifier_report.py --cases more.jsonl --forbid namespaces
 
 Math: accuracy by category, wrong acceptances apart, and milliseconds of CPU a check. A case is a line of JSON with
-`gold`, `completion` or `pred`, `expected`, and `category` or `why`; those whose `tier` is policy or free are shown
-and have no target, as a convention decides them; those of the tier hostile must not be accepted, nor take long.
+`gold`, `completion` or `pred`, `expected`, and `category` or `why`; those whose `tier` is policy are shown and
+have no target, as a convention decides them; those of the tier hostile must not be accepted, nor take long.
 Sandbox: hostile programs by kind, honest verdicts, the layers in use, and programs a second. Programs are Python files
 with the dictionaries of tests/sandbox_hostile.py and tests/sandbox_honest.py. Run it as another user, or with a layer
 forbidden, to measure those. Throughput is the machine's as much as the sandbox's: measure it on idle cores.

@@ -70,10 +70,11 @@ def test_math_cases_of_either_form(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "| integers | 4 | 50.0 % | 1 | 1 of 2 |" in printed
     missed = printed.partition("Missed:")[2]
-    assert "- more.jsonl, core: accuracy 50.00%, wanted 98%" in missed
+    assert "- more.jsonl, core: accuracy 50.00%, wanted 99%" in missed
     assert "- more.jsonl, hostile: 1 accepted, wanted 0" in missed
     assert "policy" not in missed
-    assert missed.count("- ") == 2
+    assert "- more.jsonl, core: 1 wrong accepted, wanted 0" in missed
+    assert missed.count("- ") == 3
 
 
 def test_throughput_is_measured_for_each_form(capsys: pytest.CaptureFixture[str]) -> None:
