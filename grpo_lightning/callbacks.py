@@ -1,13 +1,15 @@
-"""What watches a run: sample completions, the exported policy, predictions on disk."""
+"""What watches a run: sample completions, pages of metrics, rewards out of balance, exports, predictions on disk."""
 
 import json
+from collections import deque
+from itertools import permutations
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from grpo_lightning.generation import Rollout
 from grpo_lightning.module import GRPOModule
@@ -112,6 +114,67 @@ class WritePredictions(Callback):
                         },
                     }
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+PAGES = {
+    "rewards": {
+        "mean": r"^reward/[^/]+$",
+        "what is followed: correlation with the advantage": r"^reward/[^/]+/followed$",
+        "share of the advantage": r"^reward/[^/]+/share$",
+        "weight, or multiplier of a constraint": r"^reward/[^/]+/weight$",
+        "mean above its bound": r"^reward/[^/]+/above_bound$",
+        "conflict: share of completions that two rewards pull apart": r"^conflict/",
+        "groups without signal": r"^reward/[^/]+/zero_signal$",
+        "spread": r"^reward/[^/]+/std$",
+    },
+}
+"""Pages of TensorBoard's CUSTOM SCALARS tab: title of a chart -> the metrics in it."""
+
+
+class Pages(Callback):
+    """Puts related metrics on one page of TensorBoard's CUSTOM SCALARS tab."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            layout = {
+                page: {title: ["Multiline", [tag]] for title, tag in charts.items()} for page, charts in PAGES.items()
+            }
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_custom_scalars(layout)
+
+
+class WatchBalance(Callback):
+    """Warns, once for each pair, when training follows a reward of small weight more than one of large weight.
+
+    What is followed is the mean correlation of reward and advantage over the last `window` rollouts.
+    """
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+        self.seen: dict[str, deque[float]] = {}
+        self.warned: set[tuple[str, str]] = set()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        module = cast(GRPOModule, pl_module)
+        assert module.last is not None
+        weights = dict(zip(module.last.parts, np.abs(module.last.combined.weights).tolist(), strict=True))
+        for name in weights:
+            value = trainer.callback_metrics.get(f"reward/{name}/followed")
+            if value is not None:
+                self.seen.setdefault(name, deque(maxlen=self.window)).append(abs(float(value)))
+        means = {name: float(np.mean(seen)) for name, seen in self.seen.items() if len(seen) == self.window}
+        for large, small in permutations(means, 2):
+            outweighs = 0 < 1.5 * weights[small] < weights[large]
+            if outweighs and means[small] > means[large] + 0.1 and (large, small) not in self.warned:
+                self.warned.add((large, small))
+                rank_zero_warn(
+                    f"rewards: training follows {small!r} (weight {weights[small]:g}, correlation {means[small]:.2f}) "
+                    f"more than {large!r} (weight {weights[large]:g}, {means[large]:.2f}); combine.way: mo_grpo or "
+                    "gdpo, a gate, or tiers keep to the weights"
+                )
 
 
 def _cell(text: str) -> str:

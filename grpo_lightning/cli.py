@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from grpo_lightning import __version__
-from grpo_lightning.callbacks import CloseScorer, WritePredictions
+from grpo_lightning.callbacks import CloseScorer, Pages, WatchBalance, WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
@@ -209,7 +209,7 @@ def main(args: ArgsType = None) -> None:
             PromptDataModule,
             args=args,
             trainer_class=GRPOTrainer,
-            trainer_defaults={"callbacks": [interruption, CloseScorer(), WritePredictions()]},
+            trainer_defaults={"callbacks": [interruption, CloseScorer(), WritePredictions(), Pages(), WatchBalance()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,

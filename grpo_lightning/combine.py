@@ -23,6 +23,9 @@ Way = Literal[
     "sum", "mo_grpo", "gdpo", "gd2po", "lexicographic", "constrained", "ctwa", "saw", "tchebycheff", "hypervolume"
 ]
 
+NORMALISED = ("mo_grpo", "gdpo", "gd2po", "lexicographic", "constrained")
+"""The ways that add up advantages of the rewards instead of the rewards."""
+
 CORNER = 0.0
 """Where hypervolumes are measured from, in every reward."""
 
@@ -70,6 +73,8 @@ class CombineConfig:
         tiers = {parts[name].tier for name in objectives}
         if (self.way == "lexicographic") != (len(tiers) > 1):
             raise ValueError("combine.way: 'lexicographic' and rewards in more than one tier need one another")
+        if self.way in ("tchebycheff", "hypervolume") and any(part.smallest_weight < 0 for part in parts.values()):
+            raise ValueError(f"combine.way: {self.way!r} measures distances, so it needs positive weights")
         if self.way in ("mo_grpo", "gdpo", "gd2po") and advantage.scale == "none":
             raise ValueError(
                 f"advantage.scale: 'none' leaves {self.way!r} nothing to normalise by; use combine.way: sum"
@@ -133,8 +138,9 @@ class Combined:
     advantages: Float[Array, "P G"]
     total: Float[Array, "P G"]
     """The weighted sum of the objectives; NaN where nothing with a weight applies."""
-    alone: Float[Array, "P G K"]
-    """z_k; 0 where a reward does not apply."""
+    contributions: Float[Array, "P G K"]
+    """What each reward brings in: w_k z_k, or w_k (r_k - centre) where rewards are summed first; 0 where it does not
+    apply."""
     weights: Float[Array, " K"]
     """As used: scheduled, adapted; a constraint's multiplier, negative for at_most."""
     state: State
@@ -156,12 +162,8 @@ def combine(
     total = weighted_sum(values, weights)
     kept = keep_best(total, lengths, advantage)
     values = np.where(np.isnan(kept)[:, :, None] & ~np.isnan(total)[:, :, None], np.nan, values)
-    alone = each_alone(
-        values,
-        lengths,
-        [bool(w) or part.role == "constraint" for w, part in zip(weights, parts, strict=True)],
-        advantage,
-    )
+    constraint = np.array([part.role == "constraint" for part in parts])
+    alone = each_alone(values, lengths, (weights != 0) | constraint, advantage)
     state = replace(state, rollouts=state.rollouts + 1)
     match config.way:
         case "sum" | "ctwa" | "saw":
@@ -177,7 +179,6 @@ def combine(
         case "constrained":
             signs = np.array([1.0 if part.at_most is None else -1.0 for part in parts])
             weights = weights + signs * np.array(state.multipliers)
-            constraint = np.array([part.role == "constraint" for part in parts])
             result = group_advantages(kept, lengths, advantage) + alone @ np.where(constraint, weights, 0.0)
             state = replace(state, multipliers=ascended(values, parts, config, state))
         case "tchebycheff":
@@ -189,14 +190,16 @@ def combine(
             result = (0.5 + 1.5 * math.tanh(growth)) * group_advantages(kept, lengths, advantage)
             state = replace(state, front=front)
     state = adapted(values, result, weights, config, state)
-    return Combined(advantages=result, total=total, alone=alone, weights=weights, state=state)
+    if config.way not in NORMALISED:
+        alone = each_alone(values, lengths, weights != 0, replace(advantage, scale="none"))
+    return Combined(advantages=result, total=total, contributions=alone * weights, weights=weights, state=state)
 
 
 # ------------------------------------------------------------------------------------------------------- the pieces
 
 
 def each_alone(
-    values: Float[Array, "P G K"], lengths: Int[Array, "P G"], wanted: Sequence[bool], advantage: AdvantageConfig
+    values: Float[Array, "P G K"], lengths: Int[Array, "P G"], wanted: Bool[Array, " K"], advantage: AdvantageConfig
 ) -> Float[Array, "P G K"]:
     """z_k of the rewards that are wanted, zeros for the others."""
     alone = np.zeros(values.shape)
@@ -376,14 +379,14 @@ def followed(rewards: Float[Array, "P G"], advantages: Float[Array, "P G"]) -> f
 
 
 def shares(combined: Combined) -> Float[Array, " K"]:
-    """Each reward's part of the advantages: mean |w_k z_k| over the sum of these; zeros if all are."""
-    sizes = np.abs(combined.alone * combined.weights).mean(axis=(0, 1))
+    """Each reward's part of the advantages: its mean absolute contribution over the sum of these; zeros if all are."""
+    sizes = np.abs(combined.contributions).mean(axis=(0, 1))
     return sizes / sizes.sum() if sizes.sum() > 0 else sizes
 
 
-def conflicts(alone: Float[Array, "P G K"], weights: Float[Array, " K"], k: int, other: int) -> float:
+def conflicts(combined: Combined, k: int, other: int) -> float:
     """The share of completions that two rewards pull in opposite directions."""
-    return float((alone[:, :, k] * weights[k] * alone[:, :, other] * weights[other] < 0).mean())
+    return float((combined.contributions[:, :, k] * combined.contributions[:, :, other] < 0).mean())
 
 
 def _mean(values: Float[Array, "P G"]) -> float:

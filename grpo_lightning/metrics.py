@@ -1,5 +1,7 @@
 """What a step or an evaluation says of itself, as a dict of floats, each a mean over all ranks."""
 
+from itertools import combinations
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from grpo_lightning.advantages import has_signal
 from grpo_lightning.batching import MicroBatch
 from grpo_lightning.collection import Collected
+from grpo_lightning.combine import conflicts, followed, shares
 from grpo_lightning.filters import RIGHT
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
@@ -90,11 +93,38 @@ def tally_prepared(tally: Tally, found: Collected, batch: Prepared) -> None:
     tally.add("rollout/groups", groups)
     for cause, (count, total) in batch.masked.items():
         tally.add(f"masked/{cause}", count, total)
+    tally_parts(tally, batch)
     valid = ~np.isnan(batch.rewards)
     tally.add("reward", float(batch.rewards[valid].sum()), float(valid.sum()))
     tally.add("groups/zero_signal", float((train & ~has_signal(batch.rewards)).sum()), float(train.sum()))
     tally.add("advantage/abs", float(np.abs(batch.advantages[valid]).sum()), float(valid.sum()))
     tally.maximum("advantage/max", float(np.abs(batch.advantages).max()))
+
+
+def tally_parts(tally: Tally, batch: Prepared) -> None:
+    """Each reward's spread, what of it is followed, and how rewards pull against each other; over all ranks."""
+    combined, trained = batch.combined, []
+    share = shares(combined)
+    for k, (name, part) in enumerate(batch.parts.items()):
+        values = batch.values[:, :, k]
+        found = values[~np.isnan(values)]
+        if len(found):
+            tally.add(f"reward/{name}/std", float(found.std()))
+            tally.add(f"reward/{name}/min", float(found.min()))
+            tally.add(f"reward/{name}/max", float(found.max()))
+            scored = ~np.isnan(values).all(axis=1)
+            tally.add(f"reward/{name}/zero_signal", float((~has_signal(values[scored])).mean()))
+        if (bound := part.at_least if part.at_most is None else part.at_most) is not None and len(found):
+            tally.add(f"reward/{name}/above_bound", float(found.mean()) - bound)
+        correlation = followed(values, combined.advantages)
+        if not np.isnan(correlation):
+            tally.add(f"reward/{name}/followed", correlation)
+        if combined.weights[k] or part.role == "constraint":
+            trained.append((k, name))
+            tally.add(f"reward/{name}/share", float(share[k]))
+            tally.add(f"reward/{name}/weight", float(combined.weights[k]))
+    for (k, name), (other, other_name) in combinations(trained, 2):
+        tally.add(f"conflict/{name}-{other_name}", conflicts(combined, k, other))
 
 
 def tally_times(tally: Tally, found: Collected, *, started: float, updating: float, ended: float, ranks: Ranks) -> None:

@@ -59,9 +59,7 @@ class Part:
         if (self.role == "constraint") != (len(bounds) == 1):
             raise ValueError("at_least, at_most: a constraint has exactly one of them, and nothing else has any")
         if self.role == "constraint" and (isinstance(self.weight, Schedule) or self.weight < 0):
-            raise ValueError(
-                f"weight: {self.weight} is refused; a constraint's is where its multiplier starts, 0 or more"
-            )
+            raise ValueError(f"weight: {self.weight} is refused; a constraint's multiplier starts there, at 0 or more")
         if not all(map(math.isfinite, [*bounds, *self.gate.values()])):
             raise ValueError(f"at_least, at_most, gate: {bounds}, {dict(self.gate)} are refused; they must be finite")
         if not 0 < self.scale < math.inf:
@@ -71,6 +69,11 @@ class Part:
     def first_multiplier(self) -> float:
         """Where a constraint's multiplier starts; 0 of everything else."""
         return self.weight if self.role == "constraint" and not isinstance(self.weight, Schedule) else 0.0
+
+    @property
+    def smallest_weight(self) -> float:
+        """The least that its declared weight ever is."""
+        return min(self.weight.start, self.weight.end) if isinstance(self.weight, Schedule) else self.weight
 
     def weight_at(self, rollout: int) -> float:
         """Its declared weight; 0 unless it is an objective."""

@@ -76,7 +76,8 @@ class Prepared:
     combined: Combined
     """Of all ranks."""
     values: Float[np.ndarray, "N G K"]
-    """The rewards that were combined, of all ranks."""
+    """The rewards that were combined, of all ranks, in the order of `parts`."""
+    parts: Mapping[str, Part]
     samples: list[Sample]
     masked: dict[str, tuple[float, float]]
     """Cause -> tokens that do not train for it, out of how many."""
@@ -134,6 +135,7 @@ def prepare(
         advantages=combined.advantages[own],
         combined=combined,
         values=values,
+        parts=parts,
         samples=samples,
         masked=masked,
     )
