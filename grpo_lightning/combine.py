@@ -40,7 +40,9 @@ class CombineConfig:
     `lexicographic`: tier by tier. `constrained`: objectives, with the constraints held. `ctwa`, `saw`: weights adapt.
     `tchebycheff`: the worst shortfall. `hypervolume`: larger steps where the Pareto front advances."""
     rate: float = 0.1
-    """Of constrained: how fast multipliers answer to a violation. Of ctwa: how fast weights grow when ignored."""
+    """Of constrained: what a violation adds to its multiplier, at each rollout. Of ctwa: how fast weights grow."""
+    damping: float = 0.0
+    """Of constrained: what the present violation adds to the multiplier while it lasts, against oscillation."""
     largest: float = 10.0
     """Of constrained: the multipliers' upper limit. Of ctwa: that of each weight's growth."""
     agreement: float = 0.2
@@ -53,6 +55,7 @@ class CombineConfig:
     def __post_init__(self) -> None:
         checks = {
             "rate": (0 < self.rate < math.inf, "positive"),
+            "damping": (0 <= self.damping < math.inf, "0 or positive"),
             "largest": (1 <= self.largest < math.inf, "at least 1"),
             "agreement": (0 <= self.agreement <= 1, "between 0 and 1"),
             "follow": (0 < self.follow <= 1, "above 0 and at most 1"),
@@ -177,10 +180,16 @@ def combine(
         case "lexicographic":
             result = by_tier(alone * weights, [part.tier for part in parts])
         case "constrained":
-            signs = np.array([1.0 if part.at_most is None else -1.0 for part in parts])
-            weights = weights + signs * np.array(state.multipliers)
+            signs, wrong = (
+                np.array([1.0 if part.at_most is None else -1.0 for part in parts]),
+                violations(values, parts),
+            )
+            # Dual ascent, https://arxiv.org/abs/2007.03964: lambda sums up violations, and acts with one more of them.
+            multipliers = np.clip(np.array(state.multipliers) + config.rate * wrong, 0.0, config.largest)
+            acting = np.clip(multipliers + config.damping * wrong, 0.0, config.largest)
+            weights = weights + signs * acting
             result = group_advantages(kept, lengths, advantage) + alone @ np.where(constraint, weights, 0.0)
-            state = replace(state, multipliers=ascended(values, parts, config, state))
+            state = replace(state, multipliers=tuple(multipliers.tolist()))
         case "tchebycheff":
             ideal = np.fmax(state.ideal, np.nanmax(values, axis=(0, 1), initial=-np.inf))
             result = group_advantages(worst_shortfall(values, weights, ideal), lengths, advantage)
@@ -287,23 +296,18 @@ def by_tier(weighted: Float[Array, "P G K"], tiers: Sequence[int]) -> Float[Arra
     return result
 
 
-def ascended(
-    values: Float[Array, "P G K"], parts: Sequence[Part], config: CombineConfig, state: State
-) -> tuple[float, ...]:
-    """lambda_k <- clip(lambda_k + rate x violation_k, 0, largest): dual ascent on the batch mean of each constraint.
-
-    The violation is how far the mean is on the wrong side of its bound, in units of `scale`; negative on the right one.
+def violations(values: Float[Array, "P G K"], parts: Sequence[Part]) -> Float[Array, " K"]:
+    """How far the batch mean of each constraint is on the wrong side of its bound, in units of `scale`; negative on the
+    right one, 0 without a bound or a value.
     """
-    found = []
+    found = np.zeros(len(parts))
     for k, part in enumerate(parts):
         mean = _mean(values[:, :, k])
-        violation = 0.0
         if part.at_least is not None and not math.isnan(mean):
-            violation = part.at_least / part.scale - mean
+            found[k] = part.at_least / part.scale - mean
         if part.at_most is not None and not math.isnan(mean):
-            violation = mean - part.at_most / part.scale
-        found.append(min(max(state.multipliers[k] + config.rate * violation, 0.0), config.largest))
-    return tuple(found)
+            found[k] = mean - part.at_most / part.scale
+    return found
 
 
 def worst_shortfall(

@@ -7,6 +7,13 @@ from collections.abc import Callable, Sequence
 from grpo_lightning.types import Record
 
 
+class Tokens:
+    """The number of tokens: for a bound on their mean (`role: constraint`), or to be shown with weight 0."""
+
+    def __call__(self, records: Sequence[Record]) -> list[float]:
+        return [float(len(record.token_ids)) for record in records]
+
+
 class Target:
     """1 at a length, falling in straight lines to 0 on both sides.
 

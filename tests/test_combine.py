@@ -253,18 +253,24 @@ def test_hypervolume_scales_the_step() -> None:
 
 
 def test_dual_ascent_by_hand() -> None:
-    """Tokens 30 and 50, mean 40, at most 35, unit 10: violation 0.5, so from 1 by rate 0.2 to 1.1; and z_R - 1 z_C."""
+    """Tokens 30 and 50, mean 40, at most 35, unit 10: violation 0.5, so from 1 by rate 0.2 to 1.1; and z_R - 1.1 z_C.
+
+    Damping 0.4 adds 0.2 while the violation lasts.
+    """
     parts = {"right": Part(), "tokens": Part(role="constraint", at_most=35.0, scale=10.0)}
     z = math.sqrt(0.5)
     found = run([[[1, 30], [0, 50]]], parts, "constrained", rate=0.2)
-    assert found.advantages.ravel().tolist() == pytest.approx([2 * z, -2 * z])
-    assert found.weights.tolist() == [1.0, -1.0]
+    assert found.advantages.ravel().tolist() == pytest.approx([2.1 * z, -2.1 * z])
+    assert found.weights.tolist() == pytest.approx([1.0, -1.1])
+    damped = run([[[1, 30], [0, 50]]], parts, "constrained", rate=0.2, damping=0.4)
+    assert damped.weights.tolist() == pytest.approx([1.0, -1.3])
+    assert damped.state == found.state
     assert found.state.multipliers == pytest.approx((0.0, 1.1))
     eased = run([[[1, 10], [0, 20]]], parts, "constrained", rate=9.0, state=found.state)
     assert eased.state.multipliers[1] == 0.0, "never below 0"
     least = {"right": Part(), "form": Part(role="constraint", at_least=0.9, weight=0.0)}
     found = run([[[1, 1], [0, 0]]], least, "constrained", rate=0.5, largest=1.0)
-    assert found.advantages.ravel().tolist() == pytest.approx([z, -z]), "a multiplier of 0 does nothing"
+    assert found.advantages.ravel().tolist() == pytest.approx([1.2 * z, -1.2 * z])
     assert found.state.multipliers == pytest.approx((0.0, 0.2))
 
 
