@@ -115,7 +115,7 @@ def summary_table(measured: Mapping[str, Measures]) -> Table:
         table.add_column("untrained, forced" if column == "control" else column, justify="right")
     for name in measured["after"]:
         values = [measured[column].get(name, float("nan")) for column in columns]
-        share = name.startswith(("accuracy", "reward/"))
+        share = name.startswith("accuracy") or (name.startswith("reward/") and all(abs(v) <= 1 for v in values))
         table.add_row(name.replace("_", " "), *(f"{value:.1%}" if share else f"{value:.1f}" for value in values))
     return table
 

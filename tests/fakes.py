@@ -33,6 +33,15 @@ def many_digits(records: Sequence[Record]) -> list[float]:
     return [float(value >= 1 / 3) for value in share_of_digits(records)]
 
 
+def count_tokens(records: Sequence[Record]) -> list[float]:
+    return [float(len(record.token_ids)) for record in records]
+
+
+def nearly_constant(records: Sequence[Record]) -> list[float]:
+    """A thousandth, at odd lengths only."""
+    return [0.001 * (len(record.token_ids) % 2) for record in records]
+
+
 def always(records: Sequence[Record]) -> list[float]:
     return [1.0 for _ in records]
 

@@ -10,20 +10,27 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning.batching import minibatches
+from grpo_lightning.callbacks import WatchBalance
 from grpo_lightning.checkpoint import Interruption
+from grpo_lightning.combine import CombineConfig
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.mismatch import MismatchConfig
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, planned_steps
+from grpo_lightning.parts import Schedule
 from grpo_lightning.scoring import RewardError, RewardSpec
 from tests.fakes import (
     REWARDS,
     RaisesAtCall,
     always,
+    brevity,
+    count_tokens,
     many_digits,
+    nearly_constant,
     nothing_applies,
+    share_of_digits,
     tiny_data,
     tiny_module,
     tiny_trainer,
@@ -123,6 +130,37 @@ def test_resume_restores_everything_that_moves(tmp_path: Path) -> None:
         assert same(moved, dict(resumed.reference.state_dict())), done
         assert (resumed.data.drawn, resumed.data.retired) == (whole.data.drawn, whole.data.retired)
     assert trainer.global_step == again.global_step
+
+
+def test_resume_restores_the_combination(tmp_path: Path) -> None:
+    """A multiplier, an adapted weight's state and a schedule's place."""
+    tokens = RewardSpec(reward=count_tokens, role="constraint", at_most=3.0, weight=0.1, inline=True)
+    fading = RewardSpec(reward=brevity, weight=Schedule(start=1.0, end=0.0, rollouts=5), inline=True)
+    settings = {
+        "combine": CombineConfig(way="constrained", rate=0.3, damping=0.5),
+        "rewards": [REWARDS[0], fading, tokens],
+    }
+    whole, rows, _ = run(tmp_path, **settings)
+    multipliers = [row["reward/count_tokens/weight"] for row in rows.rows]
+    assert len(set(multipliers)) == len(multipliers)
+    assert [row["reward/brevity/weight"] for row in rows.rows[:5]] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    assert all(-1 <= row["reward/share_of_digits/followed"] <= 1 for row in rows.rows)
+    assert rows.rows[0]["reward/count_tokens/above_bound"] == pytest.approx(rows.rows[0]["reward/count_tokens"] - 3.0)
+    saved = sorted((tmp_path / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    for done in (1, 4):
+        resumed, rest, _ = run(tmp_path, resume=saved[done - 1], **settings)
+        assert rest.rows == rows.rows[done:]
+        assert same(weights(whole), weights(resumed))
+        assert resumed.combine_state.multipliers == whole.combine_state.multipliers
+
+
+def test_following_the_smaller_weight_is_said(tmp_path: Path) -> None:
+    """The larger weight hardly varies, so that the sum follows the other one."""
+    flat = RewardSpec(reward=nearly_constant, weight=1.0, inline=True)
+    loud = RewardSpec(reward=share_of_digits, weight=0.5, inline=True)
+    module = tiny_module(tmp_path, rewards=[flat, loud])
+    with pytest.warns(UserWarning, match=r"training follows 'share_of_digits' \(weight 0\.5, .*'nearly_constant'"):
+        tiny_trainer(tmp_path, WatchBalance(window=2), max_steps=8).fit(module, datamodule=tiny_data(tmp_path))
 
 
 def test_a_moving_reference_ends_where_the_policy_is(tmp_path: Path) -> None:
