@@ -3,7 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from jaxtyping import Bool
 from grpo_lightning.filters import FilterConfig, Outcome, outcome
 from grpo_lightning.generation import Rollout
 from grpo_lightning.ranks import Ranks
-from grpo_lightning.types import Prompt, RewardStats, Scores
+from grpo_lightning.types import Group, Prompt, RewardStats, Scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,19 @@ class Collected:
     rounds: int
     rollout_seconds: float
     reward_seconds: float
+    """What scoring added after generation had ended."""
+
+
+class Scoring(Protocol):
+    """A batch in scoring, such as a `ScoreStream`."""
+
+    def add(self, place: int, group: Group) -> None:
+        """Takes a finished group; `place` is its place in the batch."""
+        ...
+
+    def scores(self) -> Scores:
+        """Those of all groups, in order of place."""
+        ...
 
 
 def collect(
@@ -33,13 +48,14 @@ def collect(
     *,
     config: FilterConfig,
     reward: str,
-    generate: Callable[[Sequence[Prompt]], Rollout],
-    score: Callable[[Rollout], Scores],
+    generate: Callable[[Sequence[Prompt], Callable[[int, Group], None]], Rollout],
+    stream: Callable[[], AbstractContextManager[Scoring]],
     draw: Callable[[int], list[Prompt]],
     ranks: Ranks,
 ) -> Collected:
     """This rank's share of a step. `draw(n)` gives its share of n further prompts, or of fewer if there are no more.
 
+    A group is scored while others are still generated: `generate` hands each to its second argument as it is finished.
     With `silent: refill` rounds go on until, over all ranks, as many groups carry signal as there were prompts. How
     many prompts a round draws follows from the share with signal so far; a surplus in the last round does not train.
     All ranks make the same number of rounds.
@@ -53,11 +69,17 @@ def collect(
     rounds = config.max_rounds if config.silent == "refill" else 1
     while prompts:
         started = time.perf_counter()
-        rollouts.append(generate(prompts))
-        clock[0] += time.perf_counter() - started
-        started = time.perf_counter()
-        scores.append(score(rollouts[-1]))
-        clock[1] += time.perf_counter() - started
+        with stream() as scoring:
+            rollouts.append(generate(prompts, scoring.add))
+            generated = time.perf_counter()
+            scores.append(scoring.scores())
+        if len(scores[-1].rewards) != len(rollouts[-1].groups):
+            raise RuntimeError(
+                f"the generator handed {len(scores[-1].rewards)} of {len(rollouts[-1].groups)} groups to `finished`; "
+                "it must call it once for each"
+            )
+        clock[0] += generated - started
+        clock[1] += time.perf_counter() - generated
         signal = outcome(_of(scores[-1], reward)).mixed
         everywhere = np.stack(ranks.gather(signal), axis=1).reshape(-1)
         admitted = everywhere & (found + np.cumsum(everywhere) <= wanted)

@@ -145,16 +145,19 @@ class GRPOModule(LightningModule):
         self.move_on(found)
 
     def collect(self, prompts: Sequence[Prompt]) -> Collected:
-        """G completions of each prompt by the current policy, scored; in rounds, if silent groups are refilled."""
+        """G completions of each prompt by the current policy, scored; in rounds, if silent groups are refilled.
+
+        A group is scored while others are still generated.
+        """
         seed = seed_of("rollout", self.seed, self.iteration)
         return collect(
             prompts,
             config=self.recipe.filters,
             reward=self.judge,
-            generate=lambda prompts: self.generator.generate(
-                prompts, group_size=self.group_size, sampling=self.sampling, seed=seed
+            generate=lambda prompts, finished: self.generator.generate(
+                prompts, group_size=self.group_size, sampling=self.sampling, seed=seed, finished=finished
             ),
-            score=lambda rollout: self.scorer.score(rollout.groups),
+            stream=self.scorer.stream,
             draw=lambda count: self.data.draw(count),
             ranks=self.ranks,
         )

@@ -5,7 +5,7 @@ as if nothing had happened.
 
 Differs from `multiprocessing.Pool`: the parent's main module is never imported again, nothing that a worker sends is
 unpickled, and a deadline is enforced from outside, so that a regular expression that holds the GIL is no way around it.
-A pool belongs to one thread at a time.
+A pool belongs to one thread at a time, which need not be the main one; its tasks may come from another while it runs.
 """
 
 import math
@@ -18,6 +18,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from grpo_lightning.types import Record
@@ -64,6 +65,60 @@ class PooledReward(NamedTuple):
 def payload_of(rewards: Mapping[int, PooledReward]) -> bytes:
     """What a worker loads its rewards from."""
     return pickle.dumps({which: (reward.name, reward.pickled) for which, reward in rewards.items()})
+
+
+Task = tuple[int, Record]
+"""A reward's key, and what it is to score."""
+
+
+class CancelledError(Exception):
+    """Nobody waits for the outcomes any more."""
+
+
+class Tasks:
+    """What a pool is to score. One thread adds to it and ends it, while the pool's takes from it."""
+
+    def __init__(self) -> None:
+        self._fresh: deque[Sequence[Task]] = deque()
+        self._ended = self._cancelled = False
+        self.wakes, self._wake = os.pipe()  # the first is readable when there is something to take note of
+        for end in (self.wakes, self._wake):
+            os.set_blocking(end, False)
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        self._fresh.append(tasks)
+        self._ring()
+
+    def end(self) -> None:
+        """Says that no more will come."""
+        self._ended = True
+        self._ring()
+
+    def cancel(self) -> None:
+        """Makes the next `take` raise CancelledError."""
+        self._cancelled = True
+        self._ring()
+
+    def take(self) -> tuple[list[Task], bool]:
+        """What was added since the last time, in order, and whether more may come."""
+        with suppress(BlockingIOError):
+            os.read(self.wakes, 1 << 16)
+        if self._cancelled:
+            raise CancelledError
+        is_open = not self._ended  # read first: what was added before the end is found below
+        found: list[Task] = []
+        while self._fresh:
+            found += self._fresh.popleft()
+        return found, is_open
+
+    def close(self) -> None:
+        """For the adding thread, once no pool takes from it."""
+        os.close(self.wakes)
+        os.close(self._wake)
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):  # full: it has rung already
+            os.write(self._wake, b"\0")
 
 
 class _Worker:
@@ -126,19 +181,22 @@ class WorkerPool:
         self._cost: dict[int, float] = {}
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._pending: deque[int] = deque()
-        self._tasks: Sequence[tuple[int, Record]] = ()
+        self._pending: dict[int, deque[int]] = {which: deque() for which in rewards}
+        self._tasks: list[Task] = []
         self._report: Callable[[int, Outcome], None] = lambda index, outcome: None
+        self._is_open = False
+        self._looked = 0.0
 
-    def run(self, tasks: Sequence[tuple[int, Record]], report: Callable[[int, Outcome], None]) -> None:
-        """Scores each task, a reward's key and a record, and reports its position and outcome, in any order.
+    def run(self, tasks: Tasks, report: Callable[[int, Outcome], None]) -> None:
+        """Scores the tasks as they are added, until they have ended, and reports position and outcome, in any order.
 
-        Raises RewardError when a worker cannot start. If `report` raises, what is under way is killed.
+        Raises RewardError when a worker cannot start. If that is so, `report` raises or the tasks are cancelled, what
+        is under way is killed.
         """
-        self._tasks, self._report = tasks, report
-        self._pending.extend(range(len(tasks)))
+        self._tasks, self._report = [], report
+        self._selector.register(tasks.wakes, selectors.EVENT_READ)
         try:
-            while self._pending or any(worker.tasks for worker in self._workers):
+            while self._admit(tasks) or self._waiting() or any(worker.tasks for worker in self._workers):
                 self._hire()
                 self._listen()
                 self._enforce()
@@ -146,28 +204,48 @@ class WorkerPool:
         except BaseException:
             for worker in [worker for worker in self._workers if worker.tasks or not worker.ready]:
                 self._retire(worker)
-            self._pending.clear()
+            for queue in self._pending.values():
+                queue.clear()
             raise
+        finally:
+            self._selector.unregister(tasks.wakes)
 
     def close(self) -> None:
         """Leaves no process behind. A later `run` starts new workers."""
         for worker in list(self._workers):
             self._retire(worker)
 
+    def _admit(self, tasks: Tasks) -> bool:
+        """Queues what has come; whether more may come."""
+        fresh, self._is_open = tasks.take()
+        for which, record in fresh:
+            self._pending[which].append(len(self._tasks))
+            self._tasks.append((which, record))
+        return self._is_open
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._pending.values()))
+
     def _hire(self) -> None:
         busy = sum(bool(worker.tasks) for worker in self._workers)
-        while len(self._workers) < min(self._limit, busy + len(self._pending)):
+        while len(self._workers) < min(self._limit, busy + self._waiting()):
             worker = _Worker()
             self._workers.append(worker)
             self._selector.register(worker.replies, selectors.EVENT_READ, worker)
             self._post(worker, self._payload)
 
     def _listen(self) -> None:
-        """Waits for replies, until the next deadline; not at all while an idle worker could be fed."""
+        """Waits for replies and tasks, until the next deadline; not at all while an idle worker could be fed."""
+        self._looked = time.monotonic()
         waiting = [worker.deadline for worker in self._workers if worker.tasks or not worker.ready]
-        idle = len(waiting) < len(self._workers)
-        patience = 0.0 if idle and self._pending else max(0.0, min(waiting, default=0.0) - time.monotonic())
+        patience: float | None = max(0.0, min(waiting, default=0.0) - self._looked)
+        if len(waiting) < len(self._workers) and self._waiting():
+            patience = 0.0
+        elif self._is_open and not waiting:
+            patience = None
         for key, _ in self._selector.select(patience):
+            if key.data is None:
+                continue  # tasks, which the next round admits
             worker: _Worker = key.data
             if worker not in self._workers:
                 continue  # retired earlier in this round
@@ -211,9 +289,9 @@ class WorkerPool:
             self._report(culprit, Outcome(None, seconds, "crash", f"its worker died with status {status}"))
 
     def _enforce(self) -> None:
-        now = time.monotonic()
+        """By the time of the last look: an answer that came while this thread was held up is not late."""
         for worker in list(self._workers):
-            if worker.deadline > now or (worker.ready and not worker.tasks):
+            if worker.deadline > self._looked or (worker.ready and not worker.tasks):
                 continue
             if not worker.ready:
                 raise RewardError(f"a reward worker did not start within {START_TIMEOUT:g} s")
@@ -225,20 +303,22 @@ class WorkerPool:
 
     def _feed(self) -> None:
         for worker in list(self._workers):
-            if self._pending and worker.ready and not worker.tasks:
-                which = self._tasks[self._pending[0]][0]
+            if self._waiting() and worker.ready and not worker.tasks:
+                which = min((which for which, queue in self._pending.items() if queue), key=self._oldest)
                 worker.tasks.extend(self._take(which))
                 worker.deadline = time.monotonic() + self._timeout(worker.tasks[0])
                 self._post(worker, pickle.dumps((which, [self._tasks[index][1] for index in worker.tasks])))
 
+    def _oldest(self, which: int) -> int:
+        return self._pending[which][0]
+
     def _take(self, which: int) -> Iterator[int]:
         """The next tasks of one reward, as many as make a message; the last ones are dealt out to all workers."""
         cost = max(self._cost.get(which, CHUNK_SECONDS), CHUNK_SECONDS / CHUNK_RECORDS)
-        share = math.ceil(len(self._pending) / self._limit)
-        for _ in range(max(1, min(share, int(CHUNK_SECONDS / cost)))):
-            if not self._pending or self._tasks[self._pending[0]][0] != which:
-                return
-            yield self._pending.popleft()
+        share = math.ceil(self._waiting() / self._limit)
+        queue = self._pending[which]
+        for _ in range(min(len(queue), max(1, min(share, int(CHUNK_SECONDS / cost))))):
+            yield queue.popleft()
 
     def _post(self, worker: _Worker, message: bytes) -> None:
         worker.outbox = memoryview(LENGTH.pack(len(message)) + message)
@@ -260,7 +340,8 @@ class WorkerPool:
 
     def _retire(self, worker: _Worker) -> int:
         """Kills the worker and puts the tasks that it still had back in front."""
-        self._pending.extendleft(reversed(worker.tasks))
+        if worker.tasks:
+            self._pending[self._tasks[worker.tasks[0]][0]].extendleft(reversed(worker.tasks))
         self._workers.remove(worker)
         for descriptor in (worker.replies, worker.requests):
             if descriptor in self._selector.get_map():

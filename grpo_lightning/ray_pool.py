@@ -5,8 +5,8 @@ and the rewards installed, or share a disk.
 
 Differs from `pool.py`: a call holds one record, about a millisecond of overhead; what a worker sends is unpickled by
 Ray; and what a reward has started itself ends with its actor only where Ray is set to do so. A pool belongs to one
-thread at a time. Several trainers on one cluster, or several ranks, share its CPUs only if each has a number of workers
-set. Ray is imported when a pool first runs.
+thread at a time, and is made in the main one, where Ray sets signal handlers. Several trainers on one cluster, or
+several ranks, share its CPUs only if each has a number of workers set. Ray is imported when a pool is made.
 """
 
 import math
@@ -14,12 +14,12 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from grpo_lightning.pool import Outcome, PooledReward, RewardError, outcome_of, payload_of
+from grpo_lightning.pool import Outcome, PooledReward, RewardError, Task, Tasks, outcome_of, payload_of
 from grpo_lightning.types import Record
 from grpo_lightning.workers import Kind, Reward, UnloadableError, answer, limit_memory, load
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 START_TIMEOUT = 300.0
 """Seconds until there is a first worker: a cluster may have to add a node for it."""
 
+POLL_SECONDS = 0.02
+"""Between two looks for new tasks: waiting for Ray cannot be interrupted by them."""
 
 _ENVIRONMENT = {"env_vars": {"PYTHONHASHSEED": "0"}}
 """Equal hashes, so that workers iterate sets alike."""
@@ -73,31 +75,32 @@ class RayPool:
     """Up to `limit` actors that score tasks; started when first needed, replaced when killed."""
 
     def __init__(self, rewards: Mapping[int, PooledReward], limit: int | None) -> None:
-        """`limit`: None is one for each CPU of the cluster."""
+        """Joins the cluster. `limit`: None is one for each of its CPUs."""
+        ray = _ray()
+        self._owns_cluster = not ray.is_initialized()
+        if self._owns_cluster:
+            ray.init(configure_logging=False, include_dashboard=False)
         self._rewards = rewards
-        self._limit = limit
-        self._room = limit or 1
+        self._limit = limit or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._workers: list[_Worker] = []
         self._pending: deque[int] = deque()
-        self._tasks: Sequence[tuple[int, Record]] = ()
+        self._tasks: list[Task] = []
         self._report: Callable[[int, Outcome], None] = lambda index, outcome: None
-        self._owns_cluster = False
-        self._started = False
-        self._give_up = math.inf
+        self._is_open = False
+        self._looked = self._give_up = math.inf
 
-    def run(self, tasks: Sequence[tuple[int, Record]], report: Callable[[int, Outcome], None]) -> None:
-        """Scores each task, a reward's key and a record, and reports its position and outcome, in any order.
+    def run(self, tasks: Tasks, report: Callable[[int, Outcome], None]) -> None:
+        """Scores the tasks as they are added, until they have ended, and reports position and outcome, in any order.
 
-        Raises RewardError when no worker can start. If `report` raises, what is under way is killed.
+        Raises RewardError when no worker can start. If that is so, `report` raises or the tasks are cancelled, what is
+        under way is killed.
         """
-        self._tasks, self._report = tasks, report
-        self._pending.extend(range(len(tasks)))
+        self._tasks, self._report = [], report
         self._give_up = time.monotonic() + START_TIMEOUT
-        self._join_cluster()
         for worker in self._workers:
             worker.call = _started(worker.actor)  # one that died idle is not to cost a record
         try:
-            while self._pending or any(worker.index is not None for worker in self._workers):
+            while self._admit(tasks) or self._pending or any(worker.index is not None for worker in self._workers):
                 self._hire()
                 self._feed()
                 self._collect()
@@ -109,25 +112,24 @@ class RayPool:
             raise
 
     def close(self) -> None:
-        """Leaves no actor behind, and no cluster that was started here. A later `run` starts new ones."""
+        """Leaves no actor behind, and no cluster that was started here."""
         for worker in list(self._workers):
             self._retire(worker)
         if self._owns_cluster:
             _ray().shutdown()
-        self._owns_cluster = self._started = False
+        self._owns_cluster = False
 
-    def _join_cluster(self) -> None:
-        ray = _ray()
-        if not self._started and not ray.is_initialized():
-            ray.init(configure_logging=False, include_dashboard=False)
-            self._owns_cluster = True
-        self._started = True
-        self._room = self._limit or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    def _admit(self, tasks: Tasks) -> bool:
+        """Queues what has come; whether more may come."""
+        fresh, self._is_open = tasks.take()
+        self._pending.extend(range(len(self._tasks), len(self._tasks) + len(fresh)))
+        self._tasks += fresh
+        return self._is_open
 
     def _hire(self) -> None:
         ray = _ray()
         busy = sum(worker.index is not None for worker in self._workers)
-        while len(self._workers) < min(self._room, busy + len(self._pending)):
+        while len(self._workers) < min(self._limit, busy + len(self._pending)):
             path = [entry or os.getcwd() for entry in sys.path]
             made = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, runtime_env=_ENVIRONMENT)(RewardActor)
             actor = made.remote(path, payload_of(self._rewards))
@@ -142,13 +144,18 @@ class RayPool:
                 worker.call = worker.actor.score.remote(which, record)  # type: ignore[attr-defined]
 
     def _collect(self) -> None:
-        """Waits for answers, until the next deadline."""
+        """Waits for answers, until the next deadline; not for long while tasks may come."""
+        self._looked = time.monotonic()
         calls = {worker.call: worker for worker in self._workers if worker.call is not None}
+        if not calls:
+            time.sleep(POLL_SECONDS)
+            return
         due = min(worker.deadline for worker in self._workers)
         if all(worker.index is None for worker in self._workers):
             due = self._give_up
+        patience = max(0.0, due - self._looked)
         wait, refs = _ray().wait, list(calls)
-        if wait(refs, timeout=max(0.0, due - time.monotonic()))[0]:
+        if wait(refs, timeout=min(patience, POLL_SECONDS) if self._is_open else patience)[0]:
             for call in wait(refs, num_returns=len(refs), timeout=0)[0]:
                 self._settle(calls[call])
 
@@ -176,13 +183,13 @@ class RayPool:
             self._report(index, outcome_of(kind, value, seconds, text))
 
     def _enforce(self) -> None:
-        now = time.monotonic()
+        """By the time of the last look: an answer that came while this thread was held up is not late."""
         for worker in list(self._workers):
-            if worker.index is not None and worker.deadline <= now:
+            if worker.index is not None and worker.deadline <= self._looked:
                 timeout = self._rewards[self._tasks[worker.index][0]].timeout
                 self._retire(worker)
                 self._report(worker.index, Outcome(None, timeout, "timeout", f"took longer than {timeout:g} s"))
-        if now > self._give_up and self._workers and all(_is_starting(worker) for worker in self._workers):
+        if self._looked > self._give_up and self._workers and all(_is_starting(worker) for worker in self._workers):
             raise RewardError(f"no reward worker started within {START_TIMEOUT:g} s: has the cluster a free CPU?")
 
     def _retire(self, worker: _Worker) -> None:

@@ -1,4 +1,4 @@
-"""Rewards as configured, and the scorer that applies them to groups.
+"""Rewards as configured, and the scorer that applies them to groups, all at once or each as soon as it is finished.
 
 Keeps the rewards apart: weights are only carried, and `combine.py` adds up. Imports neither torch nor Lightning.
 
@@ -22,12 +22,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from grpo_lightning.parts import Part
-from grpo_lightning.pool import Outcome, PooledReward, RewardError, WorkerPool
+from grpo_lightning.pool import Outcome, PooledReward, RewardError, Tasks, WorkerPool
 from grpo_lightning.ray_pool import RayPool
 from grpo_lightning.types import Group, Record, RewardStats, Scores
 from grpo_lightning.workers import Reward, checked, describe, invoke
 
-__all__ = ["Executor", "Reward", "RewardError", "RewardSpec", "Scorer"]
+__all__ = ["Executor", "Reward", "RewardError", "RewardSpec", "ScoreStream", "Scorer"]
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class RewardSpec(Part):
 
 
 class Scorer:
-    """Applies all rewards to groups. One thread at a time; processes start at the first batch that needs them."""
+    """Applies all rewards to groups. One thread and one batch at a time; processes start when one first needs them."""
 
     def __init__(
         self, specs: Sequence[RewardSpec], workers: int | None = None, executor: Executor = "processes"
@@ -98,6 +98,7 @@ class Scorer:
             if not spec.inline
         }
         self._pool: WorkerPool | RayPool | None = None
+        self._stream: ScoreStream | None = None
         self._abandoned: dict[int, threading.Thread] = {}
         self._failures = [_FailureLog(name) for name in self.names]
 
@@ -114,37 +115,22 @@ class Scorer:
         under `skip`. Raises RewardError when a reward with `fail: raise` fails or a worker cannot start; ValueError for
         routing to an unknown reward.
         """
-        for group in groups:
-            self.check_routing(group.prompt.rewards or ())
-        size = len(groups[0].completions) if groups else 0
-        records = [record for group in groups for record in _records(group)]
-        routes = [group.prompt.rewards for group in groups for _ in group.completions]
-        tallies = [_Tally(rewards=np.full(len(records), np.nan)) for _ in self.specs]
+        with self.stream() as stream:
+            for place, group in enumerate(groups):
+                stream.add(place, group)
+            return stream.scores()
 
-        def settle(k: int, b: int, outcome: Outcome) -> None:
-            tallies[k].rewards[b] = self._value(k, records[b], outcome)
-            tallies[k].add(outcome)
-
-        tasks: list[tuple[int, int]] = []
-        for k, (name, spec) in enumerate(zip(self.names, self.specs, strict=True)):
-            chosen = [b for b, route in enumerate(routes) if route is None or name in route]
-            if not spec.inline:
-                tasks += [(k, b) for b in chosen]
-            elif chosen:
-                for b, outcome in zip(chosen, self._call_inline(k, [records[b] for b in chosen]), strict=True):
-                    settle(k, b, outcome)
-        if tasks:
-            self._pool = self._pool or self._new_pool()
-            self._pool.run([(k, records[b]) for k, b in tasks], lambda task, outcome: settle(*tasks[task], outcome))
-        rewards = np.stack([tally.rewards for tally in tallies], axis=-1) if tallies else np.empty((len(records), 0))
-        return Scores(
-            names=self.names,
-            rewards=rewards.reshape(len(groups), size, len(self.specs)),
-            stats=tuple(tally.stats() for tally in tallies),
-        )
+    def stream(self) -> "ScoreStream":
+        """A batch whose groups come one by one; it ends, and the next may begin, when its context is left."""
+        if self._stream is not None:
+            raise RuntimeError("a batch is still being scored: leave its stream before the next")
+        self._stream = ScoreStream(self)
+        return self._stream
 
     def close(self) -> None:
-        """Leaves no process behind; a later `score` starts new ones."""
+        """Leaves no process and no open stream behind; a later batch starts new ones."""
+        if self._stream is not None:
+            self._stream.close()
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -155,12 +141,20 @@ class Scorer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _new_pool(self) -> WorkerPool | RayPool:
-        if self._executor == "ray":
-            return RayPool(self._pooled, self._workers)
-        return WorkerPool(self._pooled, self._workers or len(os.sched_getaffinity(0)))
+    def pool(self) -> WorkerPool | RayPool:
+        """The workers of the rewards that are not inline."""
+        if self._pool is None and self._executor == "ray":
+            self._pool = RayPool(self._pooled, self._workers)
+        elif self._pool is None:
+            self._pool = WorkerPool(self._pooled, self._workers or len(os.sched_getaffinity(0)))
+        return self._pool
 
-    def _value(self, k: int, record: Record, outcome: Outcome) -> float:
+    def forget(self, stream: "ScoreStream") -> None:
+        """The stream has ended."""
+        if self._stream is stream:
+            self._stream = None
+
+    def value(self, k: int, record: Record, outcome: Outcome) -> float:
         """The score of one record; what failed is scored by policy."""
         if outcome.failure is None:
             return math.nan if outcome.value is None else outcome.value
@@ -170,7 +164,7 @@ class Scorer:
         self._failures[k].warn(record, outcome)
         return 0.0 if fail == "zero" else math.nan
 
-    def _call_inline(self, k: int, records: list[Record]) -> list[Outcome]:
+    def call_inline(self, k: int, records: list[Record]) -> list[Outcome]:
         """One call of an inline reward. Thread-local state, such as torch.no_grad, is the reward's own to set."""
         spec, count = self.specs[k], len(records)
         earlier = self._abandoned.get(k)
@@ -199,11 +193,117 @@ class Scorer:
         return [Outcome(None, seconds, "timeout", f"{count} records took longer than {limit:g} s")] * count
 
 
+class ScoreStream:
+    """One batch in scoring: groups come as they are finished, in any order, and the scores at the end.
+
+    A context of one thread; another runs the pool meanwhile. To leave it before `scores` has returned kills what is
+    under way. `add` and `scores` raise what `Scorer.score` does, `add` also for a group that came earlier.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._groups: dict[int, Group] = {}
+        self._records: dict[int, list[Record]] = {}
+        self._tallies = [_Tally() for _ in scorer.specs]
+        self._tasks = Tasks()
+        self._slots: list[tuple[int, int, int]] = []  # of each task: reward, place, sample
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
+        self._is_closed = False
+
+    def add(self, place: int, group: Group) -> None:
+        """Starts to score a group, which will stand at `place` among the scores."""
+        self._check()
+        if place in self._groups:
+            raise ValueError(f"place {place} was added before; each is added once")
+        self._scorer.check_routing(group.prompt.rewards or ())
+        self._groups[place], self._records[place] = group, _records(group)
+        slots = [
+            (k, place, sample)
+            for k, spec in enumerate(self._scorer.specs)
+            if not spec.inline and self._applies(k, group)
+            for sample in range(len(group.completions))
+        ]
+        if slots:
+            self._slots += slots
+            self._tasks.add([(k, self._records[place][sample]) for k, place, sample in slots])
+            if self._thread is None:
+                pool = self._scorer.pool()
+                self._thread = threading.Thread(target=self._work, args=(pool,), name="scoring", daemon=True)
+                self._thread.start()
+
+    def scores(self) -> Scores:
+        """Waits for all groups, which must fill the places from 0 on. Calls the inline rewards, in order of place."""
+        self._check()
+        if missing := sorted(set(range(len(self._groups))) - set(self._groups)):
+            raise ValueError(f"place {missing[0]} was never added; the places are {sorted(self._groups)}")
+        self._tasks.end()
+        for k, spec in enumerate(self._scorer.specs):
+            chosen = [place for place in range(len(self._groups)) if self._applies(k, self._groups[place])]
+            slots = [(k, place, sample) for place in chosen for sample in range(len(self._records[place]))]
+            if spec.inline and slots:
+                records = [self._records[place][sample] for _, place, sample in slots]
+                for slot, outcome in zip(slots, self._scorer.call_inline(k, records), strict=True):
+                    self._settle(slot, outcome)
+        if self._thread is not None:
+            self._stopped.wait()
+        self._check()
+        size = len(self._groups[0].completions) if self._groups else 0
+        rewards = np.full((len(self._groups), size, len(self._tallies)), np.nan)
+        for k, tally in enumerate(self._tallies):
+            for where, value in tally.values.items():
+                rewards[*where, k] = value
+        return Scores(names=self._scorer.names, rewards=rewards, stats=tuple(tally.stats() for tally in self._tallies))
+
+    def close(self) -> None:
+        """Kills what is under way, and leaves no thread behind."""
+        if self._is_closed:
+            return
+        self._tasks.cancel()
+        if self._thread is not None and self._thread.is_alive():
+            self._stopped.wait()  # join() alone takes a thread for ended when a signal interrupts it
+            self._thread.join()
+        self._is_closed = True
+        self._tasks.close()
+        self._scorer.forget(self)
+
+    def __enter__(self) -> "ScoreStream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _work(self, pool: WorkerPool | RayPool) -> None:
+        """The life of the thread that runs the pool."""
+        try:
+            pool.run(self._tasks, lambda index, outcome: self._settle(self._slots[index], outcome))
+        except BaseException as error:  # the end of a thread: the owner's next call raises it
+            self._error = error
+        finally:
+            self._stopped.set()
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("this stream has ended: its context was left, or its scorer was closed")
+        if self._error is not None:
+            raise self._error
+
+    def _applies(self, k: int, group: Group) -> bool:
+        return group.prompt.rewards is None or self._scorer.names[k] in group.prompt.rewards
+
+    def _settle(self, slot: tuple[int, int, int], outcome: Outcome) -> None:
+        k, place, sample = slot
+        self._tallies[k].values[place, sample] = self._scorer.value(k, self._records[place][sample], outcome)
+        self._tallies[k].add(outcome)
+
+
 @dataclass(kw_only=True)
 class _Tally:
     """One reward and one batch in the making."""
 
-    rewards: np.ndarray
+    values: dict[tuple[int, int], float] = field(default_factory=dict)
+    """By place and sample."""
     seconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
 

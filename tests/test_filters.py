@@ -1,7 +1,8 @@
 """Which groups and completions train: outcomes, dynamic sampling, mismatch, high-entropy tokens, KL in the reward."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -44,16 +45,23 @@ class Scripted:
     """Groups of two completions whose rewards are read from a script, prompt by prompt."""
 
     def __init__(self, script: dict[int, tuple[float, float]]) -> None:
-        self.script, self.rounds, self.asked = script, [], []
+        self.script, self.rounds, self.asked, self.added = script, [], [], {}
 
-    def generate(self, prompts: Sequence[Prompt]) -> Rollout:
+    def generate(self, prompts: Sequence[Prompt], finished: Callable[[int, Group], None]) -> Rollout:
+        """Finishes the last group first."""
         self.rounds.append([p.uid for p in prompts])
+        self.added = {}
         answer = Completion(token_ids=(3, 1), sampler_logprobs=(-1.0, -1.0), text="1", stop_reason="eos")
         groups = tuple(Group(prompt=p, completions=(answer, answer)) for p in prompts)
+        for place in reversed(range(len(groups))):
+            finished(place, groups[place])
         return Rollout(groups=groups, prefill_seconds=1.0, decode_seconds=2.0, truncation_gap=0.5)
 
-    def score(self, rollout: Rollout) -> Scores:
-        rewards = np.array([self.script[group.prompt.uid] for group in rollout.groups])[:, :, None]
+    def add(self, place: int, group: Group) -> None:
+        self.added[place] = group.prompt.uid
+
+    def scores(self) -> Scores:
+        rewards = np.array([self.script[self.added[place]] for place in range(len(self.added))])[:, :, None]
         stats = RewardStats(seconds=1.0, errors=1, latency_p50=float(len(self.rounds)))
         return Scores(names=("answer",), rewards=rewards, stats=(stats,))
 
@@ -68,7 +76,7 @@ class Scripted:
             config=FilterConfig(**settings),
             reward="answer",
             generate=self.generate,
-            score=self.score,
+            stream=lambda: nullcontext(self),
             draw=self.draw,
             ranks=Ranks.one(),
         )

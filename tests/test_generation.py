@@ -143,6 +143,52 @@ def test_a_prefix_is_forced_and_not_among_the_tokens() -> None:
     assert [c.text for c in forced] == ["+3" + c.text for c in plain]
 
 
+@pytest.mark.parametrize("max_rows", [1024, 8, 1])
+@pytest.mark.parametrize("settings", [{}, {"stop": ("+", "h", "3")}, {"temperature": 0.0}])
+def test_each_group_is_handed_over_once(max_rows: int, settings: dict[str, object]) -> None:
+    """What is handed over is what is returned, and its text the decoded tokens."""
+    tokenizer, given = tiny_tokenizer(), []
+    rollout = BuiltinGenerator(tiny_policy(), tokenizer).generate(
+        PROMPTS,
+        group_size=2,
+        sampling=replace(SAMPLING, max_rows=max_rows, **settings),
+        seed=5,
+        prefix="+3",
+        finished=lambda place, group: given.append((place, group)),
+    )
+    assert sorted(place for place, _ in given) == list(range(len(PROMPTS)))
+    assert all(group is rollout.groups[place] for place, group in given)
+    completions = [completion for group in rollout.groups for completion in group.completions]
+    texts = tokenizer.batch_decode([list(c.token_ids) for c in completions], skip_special_tokens=True)
+    assert [c.text for c in completions] == ["+3" + text for text in texts]
+
+
+def test_a_group_is_handed_over_as_soon_as_it_has_ended() -> None:
+    """The prefill gives the first token and each later pass one more: n tokens take n passes."""
+    policy, passes, given = tiny_policy(), [], []
+    hook = policy.base_model.register_forward_hook(lambda *call: passes.append(1))
+    BuiltinGenerator(policy, tiny_tokenizer()).generate(
+        PROMPTS,
+        group_size=2,
+        sampling=replace(SAMPLING, stop=("+", "h", "3")),
+        seed=5,
+        finished=lambda place, group: given.append((len(passes), max(len(c.token_ids) for c in group.completions))),
+    )
+    hook.remove()
+    assert [count for count, _ in given] == [longest for _, longest in given]
+    assert given[-1] == (12, 12)
+    assert len(set(given)) == len(PROMPTS), "the case is too easy: groups end together"
+
+
+def test_what_takes_a_group_may_end_the_generation() -> None:
+    def refuse(place: int, group: Group) -> None:
+        raise KeyError("enough")
+
+    engine = BuiltinGenerator(tiny_policy(), tiny_tokenizer())
+    with pytest.raises(KeyError, match="enough"):
+        engine.generate(PROMPTS, group_size=2, sampling=SAMPLING, seed=0, finished=refuse)
+
+
 PROBS = torch.tensor([[0.5, 0.2, 0.15, 0.1, 0.05]])
 
 

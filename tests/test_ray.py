@@ -100,6 +100,37 @@ def test_failures_that_end_the_run_leave_a_usable_scorer() -> None:
         assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
 
 
+def test_groups_are_scored_as_they_come_and_no_slow_record_holds_them_back(scorer: Scorer) -> None:
+    """The hang of 0.5 s is under way when the later groups come."""
+    with scorer.stream() as stream:
+        stream.add(1, group("sleep"))
+        time.sleep(0.1)
+        for place in (2, 0, 3):
+            stream.add(place, group("x" * (place + 1)))
+            time.sleep(0.05)
+        scores = stream.scores()
+    assert scores.rewards[:, 0, 0].tolist() == [1.0, 0.0, 3.0, 4.0]
+    assert (scores.stats[0].errors, scores.stats[0].timeouts) == (0, 1)
+
+
+def break_off(scorer: Scorer) -> None:
+    with scorer.stream() as stream:
+        stream.add(0, group("sleep"))
+        time.sleep(0.2)
+        raise KeyError("generation")
+
+
+def test_what_ends_generation_ends_the_scoring() -> None:
+    """The record under way would take a minute."""
+    with Scorer([RewardSpec(reward=obey, timeout=60.0)], workers=1, executor="ray") as scorer:
+        before = scorer.score([group("ab")]).rewards[0, 0, 0]
+        start = time.monotonic()
+        with pytest.raises(KeyError, match="generation"):
+            break_off(scorer)
+        assert time.monotonic() - start < 5.0
+        assert scorer.score([group("ab")]).rewards[0, 0, 0] == before == 2.0
+
+
 def test_what_an_actor_cannot_load_is_named() -> None:
     with (
         Scorer([RewardSpec(reward=Ghost())], workers=1, executor="ray") as scorer,

@@ -3,17 +3,24 @@
 import logging
 import math
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from grpo_lightning.collection import collect
+from grpo_lightning.filters import FilterConfig
+from grpo_lightning.generation import Rollout
+from grpo_lightning.pool import Outcome, PooledReward, Tasks, WorkerPool
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import LOGGED_PER_MINUTE, Reward, RewardError, RewardSpec, Scorer
 from grpo_lightning.types import Completion, Group, Prompt, Record, RewardStats
 from tests.unruly import (
@@ -58,10 +65,18 @@ def gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
+def appears(path: Path, within: float = 10.0) -> bool:
+    deadline = time.monotonic() + within
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return path.exists()
+
+
 @pytest.fixture(autouse=True)
-def no_worker_stays() -> Iterator[None]:
+def no_worker_or_thread_stays() -> Iterator[None]:
     yield
     assert workers_of(psutil.Process()) == []
+    assert [thread for thread in threading.enumerate() if thread.name == "scoring"] == []
 
 
 # ------------------------------------------------------------------------------------------------------ contract
@@ -231,6 +246,198 @@ def test_inline_hang_is_given_up_and_not_called_again_meanwhile() -> None:
             if thread.name == "reward wait":
                 thread.join()
         assert scorer.score([group("a")]).rewards.tolist() == [[[1.0]]]
+
+
+# ------------------------------------------------------------------------------------------ groups as they are finished
+
+MEETING = """
+import os, time
+
+def meet(records):
+    deed, _, path = records[0].completion.partition(" ")
+    if deed == "make":
+        open(path, "w").close()
+    while deed == "wait" and not os.path.exists(path):
+        time.sleep(0.005)
+    return [1.0 for _ in records]
+"""
+
+
+@pytest.fixture
+def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reward:
+    """1 for "make PATH", which makes a file, and for "wait PATH", which waits until there is one."""
+    (tmp_path / "meeting.py").write_text(MEETING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "meeting", raising=False)
+    import meeting
+
+    return meeting.meet
+
+
+def score_one_by_one(
+    scorer: Scorer, groups: Iterable[Group], *, pause: float, error: Exception | None = None
+) -> list[list[list[float]]]:
+    """Groups that come apart in time; `error`: raised once all have come."""
+    with scorer.stream() as stream:
+        for place, each in enumerate(groups):
+            stream.add(place, each)
+            time.sleep(pause)
+        if error is not None:
+            raise error
+        return stream.scores().rewards.tolist()
+
+
+def test_a_group_is_scored_while_others_are_generated(meet: Reward, tmp_path: Path) -> None:
+    """The engine ends its second prompt's group first, and the first one's only after the other has been scored."""
+    made = tmp_path / "made"
+    prompts = [group().prompt] * 2
+    groups = (group("late", "late"), group(f"make {made}", "early"))
+
+    def generate(prompts: Sequence[Prompt], finished: Callable[[int, Group], None]) -> Rollout:
+        finished(1, groups[1])
+        assert appears(made), "nothing was scored during generation"
+        finished(0, groups[0])
+        return Rollout(groups=groups, prefill_seconds=0.0, decode_seconds=0.0)
+
+    with Scorer([RewardSpec(reward=meet), RewardSpec(reward=length)], workers=1) as scorer:
+        found = collect(
+            prompts,
+            config=FilterConfig(),
+            reward="meet",
+            generate=generate,
+            stream=scorer.stream,
+            draw=lambda count: [],
+            ranks=Ranks.one(),
+        )
+    assert found.scores.rewards[:, :, 0].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert found.scores.rewards[:, :, 1].tolist() == [[4.0, 4.0], [len(f"make {made}"), 5.0]]
+
+
+def test_the_seconds_of_scoring_are_those_after_generation() -> None:
+    """A nap of 0.1 s is over before generation ends, 1 s after it began; then one that is not."""
+    with Scorer([RewardSpec(reward=obey)], workers=1) as scorer:
+        scorer.score([group("warm up")])
+        for patience in (1.0, 0.0):
+
+            def generate(prompts: Sequence[Prompt], finished: Callable[[int, Group], None]) -> Rollout:
+                groups = (group("nap"),)
+                finished(0, groups[0])
+                time.sleep(patience)  # noqa: B023 called in its round
+                return Rollout(groups=groups, prefill_seconds=0.0, decode_seconds=0.0)
+
+            found = collect(
+                [group().prompt],
+                config=FilterConfig(),
+                reward="obey",
+                generate=generate,
+                stream=scorer.stream,
+                draw=lambda count: [],
+                ranks=Ranks.one(),
+            )
+            assert found.rollout_seconds >= patience
+            assert (found.reward_seconds >= 0.1 - 0.02) == (patience == 0.0)
+
+
+def test_a_slow_record_holds_no_later_group_back(meet: Reward, tmp_path: Path) -> None:
+    """The first group's record waits for what the last group's makes."""
+    made = tmp_path / "made"
+    with Scorer([RewardSpec(reward=meet, fail="raise")], workers=2) as scorer, scorer.stream() as stream:
+        stream.add(0, group(f"wait {made}"))
+        for place in range(1, 20):
+            stream.add(place, group("between"))
+        stream.add(20, group(f"make {made}"))
+        assert stream.scores().rewards.tolist() == [[[1.0]]] * 21
+
+
+def test_scores_are_those_of_all_groups_at_once() -> None:
+    """Added in another order, with pauses, by rewards of which one is inline and one fails at times."""
+    specs = [RewardSpec(reward=obey, fail="skip"), RewardSpec(reward=batch_size, inline=True), RewardSpec(reward=pid)]
+    routes = [frozenset({"obey", "batch_size"}), frozenset({"batch_size"}), frozenset({"obey"})]
+    texts = ["raise", "exit", "none", "two"]
+    groups = [group("x" * p, texts[p % 4], "y", rewards=routes[p % 3]) for p in range(30)]
+    with Scorer(specs, workers=2) as scorer:
+        wanted = scorer.score(groups)
+        with scorer.stream() as stream:
+            for place in sorted(range(30), key=lambda p: (7 * p) % 30):
+                stream.add(place, groups[place])
+                time.sleep(0.002 * (place % 3))
+            found = stream.scores()
+    np.testing.assert_array_equal(found.rewards, wanted.rewards)
+    assert found.rewards[1, :, 1].tolist() == [60.0] * 3, "20 of 30 groups, three completions each, in one call"
+    assert [(each.errors, each.crashes, each.timeouts) for each in found.stats] == [(15, 0, 0), (0, 0, 0), (0, 0, 0)]
+    assert [each.errors for each in wanted.stats] == [15, 0, 0]
+
+
+@pytest.mark.parametrize("deed", ["sleep", "regex"])
+def test_what_ends_generation_ends_the_scoring(deed: str) -> None:
+    """The record under way would take a minute."""
+    with Scorer([RewardSpec(reward=obey, timeout=60.0)], workers=1) as scorer:
+        scorer.score([group("warm up")])
+        [worker] = workers_of(psutil.Process())
+        start = time.monotonic()
+        with pytest.raises(KeyError, match="generation"):
+            score_one_by_one(scorer, [group(deed), group("a")], pause=0.1, error=KeyError("generation"))
+        assert time.monotonic() - start < 5.0
+        assert gone([worker])
+        assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
+
+
+def test_a_failure_that_ends_the_run_shows_at_the_next_group_or_at_the_end() -> None:
+    with Scorer([RewardSpec(reward=obey, fail="raise")], workers=1) as scorer:
+        with pytest.raises(RewardError, match="KeyError"):
+            score_one_by_one(scorer, [group("raise")], pause=0.0)
+        groups = [group("raise"), *[group("a")] * 1000]
+        with pytest.raises(RewardError, match="KeyError"):
+            score_one_by_one(scorer, groups, pause=0.01, error=AssertionError("ten seconds, and nobody was told"))
+        assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
+
+
+def test_a_scorer_that_is_closed_ends_its_stream() -> None:
+    scorer = Scorer([RewardSpec(reward=obey, timeout=60.0)], workers=1)
+    stream = scorer.stream()
+    stream.add(0, group("sleep"))
+    time.sleep(0.1)
+    scorer.close()
+    assert workers_of(psutil.Process()) == []
+    with pytest.raises(RuntimeError, match="this stream has ended"):
+        stream.add(1, group("a"))
+    with pytest.raises(RuntimeError, match="this stream has ended"):
+        stream.scores()
+    assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
+    scorer.close()
+
+
+def test_streams_are_used_one_by_one_and_their_places_are_filled() -> None:
+    with Scorer([RewardSpec(reward=length)], workers=1) as scorer, scorer.stream() as stream:
+        with pytest.raises(RuntimeError, match="a batch is still being scored"):
+            scorer.score([group("a")])
+        stream.add(2, group("a"))
+        with pytest.raises(ValueError, match="place 2 was added before"):
+            stream.add(2, group("a"))
+        with pytest.raises(ValueError, match=r"place 0 was never added; the places are \[2\]"):
+            stream.scores()
+
+
+def test_an_answer_is_not_late_because_the_parent_was() -> None:
+    """While the report of a fast record takes 1 s, the other worker's nap of 0.1 s ends, within its 0.5 s."""
+    pool = WorkerPool({0: PooledReward("obey", pickle.dumps(obey), 0.5)}, 2)
+    nap, fast = (
+        Record(prompt="", completion=text, token_ids=(), answer=None, row={}, stop_reason="eos")
+        for text in ("nap", "fast")
+    )
+    for _ in range(2):  # the first time both workers start
+        tasks, outcomes = Tasks(), {}
+
+        def report(index: int, outcome: Outcome) -> None:
+            outcomes[index] = outcome.value  # noqa: B023 called in its round
+            time.sleep(index)  # 0 for the nap, 1 for the fast one
+
+        tasks.add([(0, nap), (0, fast)])
+        tasks.end()
+        pool.run(tasks, report)
+        tasks.close()
+        assert outcomes == {0: 1.0, 1: 4.0}
+    pool.close()
 
 
 # ------------------------------------------------------------------------------------------------- names, routing
@@ -407,20 +614,22 @@ scorer.score([Group(prompt=prompt, completions=(done, done))])
 """
 
 
-def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
-    """Both workers are inside a regular expression that keeps the GIL when their parent is killed.
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    """Both workers are inside a regular expression that keeps the GIL when their parent is killed or interrupted.
 
     Their reward lies in a folder that only the parent's `sys.path` names.
     """
     begun = tmp_path / "begun"
     (tmp_path / "own_reward.py").write_text(OWN_REWARD.format(begun=str(begun)))
-    parent = subprocess.Popen([sys.executable, "-c", PARENT.format(folder=str(tmp_path))])
-    deadline = time.monotonic() + 10
-    while not begun.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert begun.exists()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(folder=str(tmp_path))], stderr=subprocess.PIPE, text=True
+    )
+    assert appears(begun)
     started = psutil.Process(parent.pid).children()
     assert len(started) == 2
-    parent.kill()
-    parent.wait()
+    parent.send_signal(number)
+    errors = parent.communicate(timeout=10.0)[1]
+    assert parent.returncode == -number
+    assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
     assert gone(started)

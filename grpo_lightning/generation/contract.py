@@ -1,6 +1,6 @@
 """What every generation engine promises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -72,7 +72,14 @@ class Generator(Protocol):
     """An engine that completes prompts with the policy's current weights."""
 
     def generate(
-        self, prompts: Sequence[Prompt], *, group_size: int, sampling: SamplingConfig, seed: int, prefix: str = ""
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        group_size: int,
+        sampling: SamplingConfig,
+        seed: int,
+        prefix: str = "",
+        finished: Callable[[int, Group], None] | None = None,
     ) -> Rollout:
         """`group_size` completions of each prompt.
 
@@ -80,6 +87,7 @@ class Generator(Protocol):
         whatever company a prompt is generated (to within rounding of the logits). `sampler_logprobs` are those of
         softmax(logits / temperature), the distribution that the loss uses, also where the sampler truncates it; for
         greedy completions those of softmax(logits). `prefix` is forced on every completion: it stands at the start of
-        its text, but not among its tokens.
+        its text, but not among its tokens. `finished` is called once for each group, with its place among the prompts,
+        as soon as its last completion has ended, in any order; what it raises ends the generation.
         """
         ...

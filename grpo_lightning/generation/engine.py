@@ -5,7 +5,7 @@ log-probs come from the pass that samples. It is not a server: no paging, no con
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,7 +42,14 @@ class BuiltinGenerator:
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[Prompt], *, group_size: int, sampling: SamplingConfig, seed: int, prefix: str = ""
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        group_size: int,
+        sampling: SamplingConfig,
+        seed: int,
+        prefix: str = "",
+        finished: Callable[[int, Group], None] | None = None,
     ) -> Rollout:
         was_training = self.policy.training
         self.policy.eval()
@@ -55,12 +62,14 @@ class BuiltinGenerator:
             part = order[start : start + step]
             decoding = _Decoding(self, [prompts[i] for i in part], forced, group_size, sampling, seed)
             prefill += decoding.prefill()
-            decode += decoding.run()
+            started = time.perf_counter()
+            for place, completions in decoding.run(prefix):
+                i = part[place]
+                groups[i] = Group(prompt=prompts[i], completions=completions)
+                if finished is not None:
+                    finished(i, groups[i])
+            decode += time.perf_counter() - started
             gap += float(decoding.truncation_gap)
-            completions = decoding.completions(prefix)
-            for row, i in enumerate(part):
-                own = tuple(completions[row * group_size : (row + 1) * group_size])
-                groups[i] = Group(prompt=prompts[i], completions=own)
         self.policy.train(was_training)
         return Rollout(
             groups=tuple(groups[i] for i in range(len(prompts))),
@@ -134,14 +143,25 @@ class _Decoding:
         self.width = width
         return time.perf_counter() - started
 
-    def run(self) -> float:
-        """Decodes until every row has stopped or reached the length limit."""
-        started = time.perf_counter()
+    def run(self, prefix: str) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Decodes until every row has stopped or reached the length limit. Yields each group by its place, as it ends.
+
+        Which rows live is looked up only where their number, which each step reads, has fallen.
+        """
+        unfinished = set(range(len(self.prompt_ids)))
+        alive = len(self.alive)
         for step in range(self.sampling.max_tokens):
             token = self._sample(step)
             self._stop(token, step)
-            alive = int(self.alive.sum())
-            if alive == 0 or step == self.sampling.max_tokens - 1:
+            before, alive = alive, int(self.alive.sum())
+            if step == self.sampling.max_tokens - 1:
+                alive = 0
+            if alive < before:
+                live = set((self.rows[self.alive] // self.group_size).tolist()) if alive else set()
+                for place in sorted(unfinished - live):
+                    yield place, self._completions(place, prefix)
+                unfinished = live
+            if alive == 0:
                 break
             if alive <= COMPACT_AT * len(self.alive):
                 token = self._compact(token)
@@ -149,14 +169,15 @@ class _Decoding:
             hidden = self._forward(token[:, None], self.position[:, None], mask)
             self.logits = project(self.policy, hidden[:, -1])
             self.position = self.position + 1
-        return time.perf_counter() - started
 
-    def completions(self, prefix: str) -> list[Completion]:
-        """The finished rows as records, in row order."""
-        lengths, tokens, logprobs = self.lengths.tolist(), self.tokens.tolist(), self.logprobs.tolist()
+    def _completions(self, place: int, prefix: str) -> tuple[Completion, ...]:
+        """A finished group's rows as records."""
+        own = slice(place * self.group_size, (place + 1) * self.group_size)
+        lengths = self.lengths[own].tolist()
+        tokens, logprobs = (rows[own, : max(lengths)].tolist() for rows in (self.tokens, self.logprobs))
         ids = [tuple(row[:length]) for row, length in zip(tokens, lengths, strict=True)]
         texts = self.engine.tokenizer.batch_decode([list(row) for row in ids], skip_special_tokens=True)
-        return [
+        return tuple(
             Completion(
                 token_ids=row,
                 sampler_logprobs=tuple(logprob[: len(row)]),
@@ -164,7 +185,7 @@ class _Decoding:
                 stop_reason=self._stop_reason(row, text),
             )
             for row, logprob, text in zip(ids, logprobs, texts, strict=True)
-        ]
+        )
 
     def _forward(
         self, ids: Int[Tensor, "B S"], positions: Int[Tensor, "B S"], mask: Int[Tensor, "B C"] | None
