@@ -48,6 +48,12 @@ class AdvantageConfig:
             raise ValueError(f"advantage.keep: {self.keep} has no baseline; keep at least 2 completions of a group")
         if not 0 <= self.overlong_share <= 1:
             raise ValueError(f"advantage.overlong_share: {self.overlong_share} is refused; it must be between 0 and 1")
+        if self.scale == "mean" and self.overlong_share > 0:
+            raise ValueError(
+                "advantage.overlong_share: makes rewards negative, which advantage.scale 'mean' cannot take"
+            )
+        if self.keep is None and self.keep_by != "length":
+            raise ValueError("advantage.keep_by: has no effect without advantage.keep")
 
     @property
     def needs_all_ranks(self) -> bool:

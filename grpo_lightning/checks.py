@@ -55,13 +55,13 @@ def check_first_step(policy: TokenLogprobs, batch: MicroBatch, *, exact: bool) -
         raise RuntimeError(
             "first step: the policy gives log-probs that are not finite; look at its weights, and at model.policy.dtype"
         )
-    if (gap := _gap(policy, batch.base_logprobs)) > limit:
+    if not (gap := _gap(policy, batch.base_logprobs)) <= limit:
         raise RuntimeError(
             f"first step: policy and sampler differ by {gap:.2g} in log-prob per token, so the ratio is not 1 "
             f"(rounding explains {limit:g}); look for dropout, a padded prompt, another temperature or other weights "
             "in the engine, or set model.mismatch.correction; model.first_step_checks: false goes on regardless"
         )
-    if batch.reference_logprobs is not None and (gap := _gap(policy, batch.reference_logprobs)) > limit:
+    if batch.reference_logprobs is not None and not (gap := _gap(policy, batch.reference_logprobs)) <= limit:
         raise RuntimeError(
             f"first step: policy and reference differ by {gap:.2g} in log-prob per token, so the KL is not 0 (rounding "
             f"explains {limit:g}); the reference must be the policy's start; model.first_step_checks: false goes on "

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from grpo_lightning.filters import FilterConfig, Outcome, outcome
 from grpo_lightning.generation import Rollout
@@ -47,13 +47,14 @@ def collect(
     prompts: Sequence[Prompt],
     *,
     config: FilterConfig,
-    reward: str,
+    judge: Callable[[Scores], Float[np.ndarray, "P G"]],
     generate: Callable[[Sequence[Prompt], Callable[[int, Group], None]], Rollout],
     stream: Callable[[], AbstractContextManager[Scoring]],
     draw: Callable[[int], list[Prompt]],
     ranks: Ranks,
 ) -> Collected:
-    """This rank's share of a step. `draw(n)` gives its share of n further prompts, or of fewer if there are no more.
+    """This rank's share of a step. `draw(n)` gives its share of at least n further prompts, or of fewer if there are no
+    more; `judge`, the values by which a group is silent or not.
 
     A group is scored while others are still generated: `generate` hands each to its second argument as it is finished.
     With `silent: refill` rounds go on until, over all ranks, as many groups carry signal as there were prompts. How
@@ -80,7 +81,7 @@ def collect(
             )
         clock[0] += generated - started
         clock[1] += time.perf_counter() - generated
-        signal = outcome(_of(scores[-1], reward)).mixed
+        signal = outcome(judge(scores[-1])).mixed
         everywhere = np.stack(ranks.gather(signal), axis=1).reshape(-1)
         admitted = everywhere & (found + np.cumsum(everywhere) <= wanted)
         train.append(admitted.reshape(-1, ranks.size)[:, ranks.rank])
@@ -90,7 +91,7 @@ def collect(
             break
         prompts = draw(min(wanted, math.ceil(missing * drawn / max(found, 1))))
     whole = joined_scores(scores)
-    result = outcome(_of(whole, reward))
+    result = outcome(judge(whole))
     return Collected(
         rollout=joined_rollouts(rollouts),
         scores=whole,
@@ -100,10 +101,6 @@ def collect(
         rollout_seconds=clock[0],
         reward_seconds=clock[1],
     )
-
-
-def _of(scores: Scores, reward: str) -> np.ndarray:
-    return scores.rewards[:, :, scores.names.index(reward)]
 
 
 def joined_rollouts(parts: Sequence[Rollout]) -> Rollout:

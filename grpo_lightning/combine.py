@@ -230,6 +230,14 @@ def weighted_sum(rewards: Float[Array, "P G K"], weights: Float[Array, " K"]) ->
     return np.where(applies, total, np.nan)
 
 
+def judged(rewards: Float[Array, "P G K"], k: int, weights: Float[Array, " K"]) -> Float[Array, "P G"]:
+    """What tells whether a group has something to learn: reward k alone, without any shaping; in groups that k does not
+    score, as with rows routed to other rewards, the weighted sum.
+    """
+    unscored = np.isnan(rewards[:, :, k]).all(axis=1, keepdims=True)
+    return np.where(unscored, weighted_sum(rewards, weights), rewards[:, :, k])
+
+
 def gated(rewards: Float[Array, "P G K"], names: Sequence[str], parts: Sequence[Part]) -> Float[Array, "P G K"]:
     """The rewards, each closed to completions that do not reach its gates' thresholds; NaN never reaches one.
 

@@ -26,15 +26,21 @@ class FilterConfig:
     """Completions cut off at sampling.max_tokens: `drop` leaves them out of the loss and of their group's baseline."""
     silent: Literal["train", "drop", "refill"] = "train"
     """Groups whose completions all score the same. `drop` leaves them out; `refill` draws other prompts in their place
-    until prompts_per_step groups carry signal (DAPO's dynamic sampling)."""
+    until prompts_per_step groups carry signal (DAPO's dynamic sampling). A step without any group left still moves the
+    weights, by Adam's momentum."""
     max_rounds: int = 4
     """Of `refill`: rollouts per step at most; then the step trains on what it has."""
     reward: str | None = None
-    """The reward that `silent` and `retire_at` look at, unshaped; null: the accuracy reward."""
+    """The reward that `silent` and `retire_at` look at, unshaped; null: the accuracy reward. Groups that it does not
+    score are judged by the weighted sum."""
     retire_at: float | None = None
     """Prompts with at least this share of right completions are not drawn again (ScaleRL: 0.9); null: never."""
 
     def __post_init__(self) -> None:
+        if self.silent != "refill" and self.max_rounds != 4:
+            raise ValueError("filters.max_rounds: has no effect unless filters.silent is 'refill'")
+        if self.silent == "train" and self.retire_at is None and self.reward is not None:
+            raise ValueError("filters.reward: has no effect while neither filters.silent nor filters.retire_at acts")
         if self.max_rounds < 1:
             raise ValueError(f"filters.max_rounds: {self.max_rounds} is refused; it must be at least 1")
         if self.retire_at is not None and not 0 < self.retire_at <= 1:

@@ -42,6 +42,13 @@ class Tally:
         Of the ratio's mean and mean square follows the effective sample size, (sum w)^2 / (N sum w^2).
         """
         values: dict[str, float] = {}
+        if (
+            ranks.size > 1
+            and len({tuple(names.tolist()) for names in ranks.gather(np.array([*self._sums, *self._maxima]))}) > 1
+        ):
+            raise RuntimeError(
+                f"metrics differ between processes; this one has {', '.join([*self._sums, *self._maxima])}"
+            )
         if self._sums:
             pairs = [
                 [sum(map(float, column)) for column in zip(*entries, strict=True)] for entries in self._sums.values()
@@ -86,7 +93,7 @@ def tally_scores(tally: Tally, scores: Scores, *, accuracy: str) -> None:
 def tally_prepared(tally: Tally, found: Collected, batch: Prepared) -> None:
     """How groups came out, what does not train and why, and the rewards and advantages of what does."""
     outcome, groups, train = found.outcome, len(found.train), found.train
-    for name in ("mixed", "all_right", "all_wrong"):
+    for name in ("mixed", "all_right", "all_wrong", "unscored"):
         tally.add(f"groups/{name}", float(getattr(outcome, name).sum()), groups)
         tally.add(f"dropped/{name}", float((getattr(outcome, name) & ~train).sum()))
     tally.add("rollout/rounds", found.rounds)

@@ -26,7 +26,7 @@ from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
 from grpo_lightning.checks import check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
-from grpo_lightning.combine import CombineConfig, restored, saved, start_state
+from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
 from grpo_lightning.filters import FilterConfig, pass_rates
 from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
@@ -153,7 +153,7 @@ class GRPOModule(LightningModule):
         return collect(
             prompts,
             config=self.recipe.filters,
-            reward=self.judge,
+            judge=self.judged,
             generate=lambda prompts, finished: self.generator.generate(
                 prompts, group_size=self.group_size, sampling=self.sampling, seed=seed, finished=finished
             ),
@@ -161,6 +161,11 @@ class GRPOModule(LightningModule):
             draw=lambda count: self.data.draw(count),
             ranks=self.ranks,
         )
+
+    def judged(self, scores: Scores) -> np.ndarray:
+        """By what groups are silent or solved: the reward that `filters` names, where it applies."""
+        weights = np.array([spec.weight_at(self.iteration) for spec in self.scorer.specs])
+        return judged(scores.rewards, scores.names.index(self.judge), weights)
 
     def prepare(self, found: Collected) -> Prepared:
         """The samples to train on, with their advantages."""
@@ -221,7 +226,7 @@ class GRPOModule(LightningModule):
         """What changes from rollout to rollout besides the weights: retired prompts, and a reference that moves."""
         kl, retire_at = self.recipe.objective.kl, self.recipe.filters.retire_at
         if retire_at is not None:
-            rates = pass_rates(found.scores.rewards[:, :, found.scores.names.index(self.judge)])
+            rates = pass_rates(self.judged(found.scores))
             solved = [g.prompt.uid for g, rate in zip(found.rollout.groups, rates, strict=True) if rate >= retire_at]
             self.data.retire(np.concatenate(self.ranks.gather(np.array(solved, dtype=np.int64))).tolist())
         if self.reference is not None and kl.sync_every and (self.iteration + 1) % kl.sync_every == 0:

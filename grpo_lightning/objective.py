@@ -61,6 +61,8 @@ class KLConfig:
                 raise ValueError(f"objective.kl.{name}: {getattr(self, name)} is refused; it must be {right}")
         if self.beta == 0 and (self.target is not None or self.sync_every is not None):
             raise ValueError("objective.kl.beta: 0 has no reference to adapt or move; give a positive beta")
+        if self.beta == 0 and (self.estimator, self.place) != ("k3", "loss"):
+            raise ValueError("objective.kl.estimator, objective.kl.place: have no effect with objective.kl.beta 0")
         if self.sync_mix != 1 and self.sync_every is None:
             raise ValueError("objective.kl.sync_mix: has no effect without objective.kl.sync_every")
         if self.place == "loss" and self.estimator == "k1":
@@ -97,6 +99,8 @@ class EntropyConfig:
         for name, (holds, right) in checks.items():
             if not holds:
                 raise ValueError(f"objective.entropy.{name}: {getattr(self, name)} is refused; it must be {right}")
+        if self.target is None and (self.step, self.largest) != (1e-4, 0.01):
+            raise ValueError("objective.entropy.step, objective.entropy.largest: have no effect without a target")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,8 +294,9 @@ def held(
     log_ratio = losses.log_ratios(policy_logprobs, base, batch.lengths, level=config.level)
     match config.loss:
         case "clip":
-            above = log_ratio > math.log1p(config.high)
-            return above & (advantages > 0), (log_ratio < math.log1p(-config.low)) & (advantages < 0)
+            above = (log_ratio > math.log1p(config.high)) & (advantages > 0)
+            dual = (log_ratio > math.log(_or(config.dual_clip, math.inf))) & (advantages < 0)
+            return above | dual, (log_ratio < math.log1p(-config.low)) & (advantages < 0)
         case "gmpo":
             return (log_ratio > config.high) & (advantages > 0), (log_ratio < -config.low) & (advantages < 0)
         case "cispo":

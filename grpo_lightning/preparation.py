@@ -154,6 +154,8 @@ def reweighted(
     if corrects:
         pairs = [(s, told) for s, told in pairs if accepts(recipe.mismatch, told.logprobs, s.sampler_logprobs)]
         masked["mismatch"] = float(sum(len(s.counted) for s in samples) - sum(len(s.counted) for s, _ in pairs))
+    if top_share < 1:
+        masked["low_entropy"] = 0.0
     entropies = [told.entropy.numpy() for _, told in pairs]
     threshold = torch.tensor(top_quantile(entropies, top_share, ranks))
     kept = []
@@ -163,7 +165,7 @@ def reweighted(
             masked["mismatch"] += float((weights == 0).sum())
             s = replace(s, proximal_logprobs=told.logprobs)
         if top_share < 1:
-            masked["low_entropy"] = masked.get("low_entropy", 0.0) + float((told.entropy < threshold).sum())
+            masked["low_entropy"] += float((told.entropy < threshold).sum())
             weights = torch.where(told.entropy < threshold, 0.0, weights)
         kept.append(replace(s, weights=weights))
     return kept, masked

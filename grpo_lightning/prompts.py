@@ -136,12 +136,12 @@ class PromptDataModule(LightningDataModule):
         They come from a second, endless stream of permutations, so that training's own order is not disturbed; its
         position, `drawn`, is part of the checkpoint. There are fewer if the data has no more that are not in the step.
         """
-        rows = self._draw(count)
+        rows = self._draw(count + -count % self.world_size)
         rows = rows[: len(rows) - len(rows) % self.world_size]
         return [self.prompts["train"][row] for row in rows[self.rank :: self.world_size]]
 
     def retire(self, uids: Iterable[int]) -> None:
-        """Does not offer these train prompts again, until too few are left for a step; then all come back."""
+        """Offers the train prompts of these uids no more, until too few are left for a step; then all come back."""
         self.retired |= set(uids)
         if len(self.prompts["train"]) - len(self.retired) < self.prompts_per_step:
             rank_zero_info("filters.retire_at: fewer prompts than a step needs are unsolved; all come back")
@@ -151,20 +151,24 @@ class PromptDataModule(LightningDataModule):
         """This rank's share of training batch k, others in place of those that are retired."""
         prompts = self.prompts["train"]
         rows = batch_indices(len(prompts), self.prompts_per_step, k, self.seed)
-        self.in_step = {row for row in rows if row not in self.retired}
-        rows = [row for row in rows if row in self.in_step]
+        rows = [row for row in rows if prompts[row].uid not in self.retired]
+        self.in_step = set(rows)
         rows += self._draw(self.prompts_per_step - len(rows))
         return [prompts[row] for row in rows[self.rank :: self.world_size]]
 
     def _draw(self, count: int) -> list[int]:
-        n, rows = len(self.prompts["train"]), list[int]()
-        for _ in range(n):
+        """The next `count` rows of the second stream that are neither in the step nor retired, if there are so many."""
+        prompts, rows = self.prompts["train"], list[int]()
+        n, order, epoch = len(prompts), list[int](), -1
+        for _ in range(2 * n):  # however it begins, this holds every row at least once
             if len(rows) == count:
                 break
-            epoch, place = divmod(self.drawn, n)
-            row = int(np.random.default_rng(seed_of("refill", self.seed, epoch)).permutation(n)[place])
+            if epoch != self.drawn // n:
+                epoch = self.drawn // n
+                order = np.random.default_rng(seed_of("refill", self.seed, epoch)).permutation(n).tolist()
+            row = order[self.drawn % n]
             self.drawn += 1
-            if row not in self.in_step and row not in self.retired:
+            if row not in self.in_step and prompts[row].uid not in self.retired:
                 self.in_step.add(row)
                 rows.append(row)
         return rows

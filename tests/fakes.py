@@ -42,6 +42,10 @@ def nearly_constant(records: Sequence[Record]) -> list[float]:
     return [0.001 * (len(record.token_ids) % 2) for record in records]
 
 
+def never_mixed(records: Sequence[Record]) -> list[float]:
+    return [0.5 for _ in records]
+
+
 def always(records: Sequence[Record]) -> list[float]:
     return [1.0 for _ in records]
 

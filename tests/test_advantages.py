@@ -257,6 +257,8 @@ def test_what_is_not_kept_leaves_the_statistics() -> None:
     ("settings", "message"),
     [
         ({"keep": 1}, r"advantage\.keep: 1 has no baseline; keep at least 2"),
+        ({"scale": "mean", "overlong_share": 0.2}, r"advantage\.overlong_share: makes rewards negative"),
+        ({"keep_by": "efficiency"}, r"advantage\.keep_by: has no effect without advantage\.keep"),
         ({"overlong_share": 1.5}, r"advantage\.overlong_share: 1\.5 is refused"),
     ],
 )

@@ -13,7 +13,7 @@ from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.batching import Sample
 from grpo_lightning.checks import check_first_step
 from grpo_lightning.collection import Collected, collect
-from grpo_lightning.combine import CombineConfig, start_state
+from grpo_lightning.combine import CombineConfig, judged, start_state
 from grpo_lightning.filters import FilterConfig, Outcome, outcome, pass_rates
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
@@ -21,7 +21,10 @@ from grpo_lightning.mismatch import MismatchConfig, accepts, token_weights
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.parts import Part
 from grpo_lightning.preparation import Prepared, Recipe, prepare
+from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.ranks import Ranks
+from grpo_lightning.sources import Generated
+from grpo_lightning.tasks import Arithmetic
 from grpo_lightning.types import Completion, Group, Prompt, RewardStats, Scores
 from tests.test_objective import flat_batch
 from tests.tiny import prompt, sample
@@ -74,7 +77,7 @@ class Scripted:
         return collect(
             [prompt("1+1=", uid) for uid in range(first)],
             config=FilterConfig(**settings),
-            reward="answer",
+            judge=lambda scores: scores.rewards[:, :, 0],
             generate=self.generate,
             stream=lambda: nullcontext(self),
             draw=self.draw,
@@ -122,10 +125,12 @@ def test_refilling_is_bounded_in_rounds_and_by_the_data() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FilterConfig(max_rounds=0), r"filters\.max_rounds: 0 is refused"),
+        (lambda: FilterConfig(silent="refill", max_rounds=0), r"filters\.max_rounds: 0 is refused"),
+        (lambda: FilterConfig(max_rounds=2), r"filters\.max_rounds: has no effect"),
+        (lambda: FilterConfig(reward="b"), r"filters\.reward: has no effect"),
         (lambda: FilterConfig(retire_at=1.5), r"filters\.retire_at: 1\.5 is refused"),
         (
-            lambda: FilterConfig(reward="b").judge(["a"], "a"),
+            lambda: FilterConfig(silent="drop", reward="b").judge(["a"], "a"),
             r"filters\.reward: no reward is named 'b'; the names are a",
         ),
         (lambda: MismatchConfig(high=2.0), r"mismatch\.low, mismatch\.high: have no effect"),
@@ -136,6 +141,51 @@ def test_refilling_is_bounded_in_rounds_and_by_the_data() -> None:
 def test_contradictions_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_groups_that_the_judge_does_not_score_are_judged_by_the_sum() -> None:
+    """As with code rows where the accuracy reward is about mathematics."""
+    rewards = np.array([[[1.0, NAN], [0.0, NAN]], [[NAN, 0.5], [NAN, 0.25]], [[NAN, NAN], [NAN, NAN]]])
+    found = outcome(judged(rewards, 0, np.array([1.0, 2.0])))
+    assert found.mixed.tolist() == [True, True, False]
+    assert found.unscored.tolist() == [False, False, True]
+
+
+def data_of(rows: int, first_uid: int = 0) -> PromptDataModule:
+    data = PromptDataModule(Generated(task=Arithmetic(), train=1), tokenizer="embedded:arithmetic", prompts_per_step=4)
+    data.prompts["train"] = [prompt("1+1=", first_uid + 3 * row) for row in range(rows)]
+    return data
+
+
+def test_retired_prompts_are_not_drawn_whatever_their_uids_are() -> None:
+    """Uids are numbers in the source, of which some rows were left out: here every third, from 100."""
+    data = data_of(20, first_uid=100)
+    solved = [100, 103, 130]
+    data.retire(solved)
+    seen = [p.uid for k in range(50) for p in [*data.begin_step(k), *data.draw(2)]]
+    assert set(seen) == {p.uid for p in data.prompts["train"]} - set(solved)
+
+
+@pytest.mark.parametrize("unsolved", [4, 5, 6])
+def test_a_step_is_full_as_long_as_there_are_prompts(unsolved: int) -> None:
+    """Of 11 prompts few are unsolved; the second stream finds them, wherever it stands, and none twice."""
+    data = data_of(11)
+    data.retire([p.uid for p in data.prompts["train"][unsolved:]])
+    for k in range(300):
+        uids = [p.uid for p in data.begin_step(k)]
+        assert len(uids) == len(set(uids)) == 4
+        further = [p.uid for p in data.draw(9)]
+        assert sorted(uids + further) == [3 * row for row in range(unsolved)]
+
+
+def test_a_draw_is_a_share_for_every_rank() -> None:
+    class Eight(PromptDataModule):
+        world_size, rank = 8, 3
+
+    data = Eight(Generated(task=Arithmetic(), train=1), tokenizer="embedded:arithmetic")
+    data.prompts["train"] = [prompt("1+1=", row) for row in range(100)]
+    assert len(data.draw(2)) == 1
+    assert data.drawn == 8
 
 
 # ---------------------------------------------------------------------------------------------------------- preparation
@@ -345,6 +395,7 @@ def test_a_recipe_refuses_what_contradicts_the_rest() -> None:
         (-1.0, -1.0, -1.001, True, "policy and reference differ by 0.001 in log-prob"),
         (-1.0, -1.1, -1.0, False, "policy and sampler differ by 0.1"),
         (NAN, -1.0, -1.0, False, "log-probs that are not finite"),
+        (-1.0, -1.0, NAN, False, "policy and reference differ by nan"),
     ],
 )
 def test_the_first_step_is_checked(

@@ -318,6 +318,8 @@ def test_fixed_coefficients_stay() -> None:
         (lambda: KLConfig(beta=0.1, sync_mix=0.5), r"objective\.kl\.sync_mix: has no effect"),
         (lambda: KLConfig(beta=0.1, estimator="k1"), r"objective\.kl\.estimator: k1 in the loss has no gradient"),
         (lambda: KLConfig(beta=0.1, estimator="k3_ratio", place="reward"), r"objective\.kl\.estimator: 'k3_ratio'"),
+        (lambda: KLConfig(place="reward"), r"objective\.kl\.estimator, objective\.kl\.place: have no effect"),
+        (lambda: EntropyConfig(step=0.1), r"objective\.entropy\.step, .* have no effect without a target"),
         (lambda: EntropyConfig(top_share=0.0), r"objective\.entropy\.top_share: 0\.0 is refused"),
         (lambda: EntropyConfig(bonus=0.1, target=1.0), r"objective\.entropy\.largest: 0\.01 is refused"),
     ],

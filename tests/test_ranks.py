@@ -28,6 +28,21 @@ def test_two_ranks_are_one(tmp_path: Path, reduction: str) -> None:
         assert float((value - after[name]).abs().max()) < 1e-4, name
 
 
+@pytest.mark.parametrize("recipe", ["batch", "refill", "nothing", "combined", "whitened"])
+def test_two_ranks_are_one_by_recipe(tmp_path: Path, recipe: str) -> None:
+    """Statistics of the batch, filters, refills, combinations and their state: all of them global."""
+    tiny_folder(tmp_path / "tiny")
+    for devices in ("1", "2"):
+        command = [sys.executable, "-m", "tests.train_recipe", str(tmp_path), devices, recipe]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert (tmp_path / f"weights{devices}.pt").exists(), done.stdout + done.stderr
+    one, two = (json.loads((tmp_path / f"metrics{n}.json").read_text()) for n in (1, 2))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-6)
+    before, after = (torch.load(tmp_path / f"weights{n}.pt", weights_only=True) for n in (1, 2))
+    for name, value in before.items():
+        assert float((value - after[name]).abs().max()) < 1e-4, name
+
+
 def test_two_ranks_give_the_gradient_of_one_for_every_loss_and_reduction(tmp_path: Path) -> None:
     """Shares of three groups and one, and of all and none, whose rank keeps step with ghosts; in float64."""
     command = [sys.executable, "-m", "tests.rank_gradients", str(tmp_path)]

@@ -49,6 +49,10 @@ def test_every_grpo_lightning_command_runs(tmp_path: Path, monkeypatch: pytest.M
                 main(args)
         else:
             main(args)
+    for _ in (line for line in COMMANDS if line.startswith("python scripts/front.py")):
+        words = [str(ROOT / "scripts" / "front.py"), *map(str, sorted(Path("runs").iterdir()))]
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    assert (tmp_path / "runs" / "front.png").is_file()
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     assert (tmp_path / "runs" / "quickstart" / "predictions.jsonl").is_file()
     assert {path.name for path in (tmp_path / "runs" / "quickstart").iterdir()} >= {
@@ -68,7 +72,7 @@ def test_every_make_target_exists(line: str) -> None:
 
 
 def test_every_command_is_known() -> None:
-    assert {line.split()[0] for line in COMMANDS} == {"make", "grpo-lightning", "tensorboard"}
+    assert {line.split()[0] for line in COMMANDS} == {"make", "grpo-lightning", "tensorboard", "python"}
 
 
 def test_the_reward_in_ten_lines_works(tmp_path: Path) -> None:
