@@ -84,7 +84,7 @@ def draw(points: Sequence[Point], measures: Sequence[str], low: Sequence[bool], 
         dots = axis.scatter(values[:, 0], values[:, 1], label=way, alpha=0.7)
         front = values[non_dominated(oriented(values, low))]
         front = front[np.argsort(front[:, 0])]
-        axis.plot(front[:, 0], front[:, 1], color=dots.get_facecolor()[0], alpha=0.7)
+        axis.step(front[:, 0], front[:, 1], where="pre", color=dots.get_facecolor()[0], alpha=0.7)
     titles = [
         f"{name} ({'lower' if is_low else 'higher'} is better)" for name, is_low in zip(measures, low, strict=True)
     ]
