@@ -219,6 +219,8 @@ def main(args: ArgsType = None) -> None:
     except (ArgumentError, ValueError, MisconfigurationException, RewardError, SyntaxError) as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
+    except BrokenPipeError:  # who read the output, such as `head`, has gone
+        leave_quietly()
     finally:
         if interruption.received is not None:
             sys.exit(128 + interruption.received)
@@ -243,6 +245,12 @@ def one_line(error: Exception) -> str:
     return NOISE.sub("", " ".join(str(error).split()))
 
 
+def leave_quietly() -> None:
+    """Ends as a program does whose output nobody reads; what is still in the buffer must not be tried again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
 def quieten() -> None:
     """Silences what libraries say at every start and nobody can act on."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -252,4 +260,3 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.utils.logging.disable_progress_bar()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM
 
 from grpo_lightning import module as module_file
-from grpo_lightning.cli import last_checkpoint, main, run_folder
+from grpo_lightning.cli import last_checkpoint, main, quieten, run_folder
 from tests.tiny import tiny_folder
 
 REWARD = """
@@ -367,3 +367,14 @@ def _steps(folder: str) -> int:
         return len(events.Scalars("reward")) if "reward" in events.Tags()["scalars"] else 0
     except Exception:  # the file is being written
         return 0
+
+
+def test_a_reader_that_has_gone_does_not_kill_a_run() -> None:
+    """Python ignores SIGPIPE, so that writing to a dead worker or server is an error that its caller handles."""
+    quieten()
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+    done = subprocess.Popen([sys.executable, "-m", "grpo_lightning", "fit", "--help"], stdout=-1, stderr=-1)
+    done.stdout.close()
+    assert done.wait() in (0, 128 + signal.SIGPIPE)
+    assert b"Traceback" not in done.stderr.read()
+    done.stderr.close()
