@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ REPLY_BYTES = 1 << 20
 FIRST_PAUSE = 0.25
 """Seconds before the second attempt; each later pause is twice as long."""
 SHOWN_CHARACTERS = 200
+VARIABLE = re.compile("[A-Z_][A-Z0-9_]{0,40}")
 
 
 class EndpointError(RuntimeError):
@@ -55,8 +57,18 @@ class Endpoint:
     """Requests at a time from one process."""
     options: Mapping[str, object] = field(default_factory=dict)
     """More fields of the request, such as `max_tokens`. `temperature` is 0 unless set here."""
+    key: str | None = field(default=None, repr=False)
+    """Refused, so that no key is kept in a config; a name unknown here would be shown with its value. See
+    `key_variable`."""
+    api_key: str | None = field(default=None, repr=False)
+    """Refused like `key`."""
 
     def __post_init__(self) -> None:
+        for name in ("key", "api_key"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"Endpoint.{name}: what it holds is refused; set key_variable to the name of a variable"
+                )
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
             shown = "what it holds" if "@" in self.url else repr(self.url)
@@ -83,7 +95,7 @@ class Endpoint:
         data = json.dumps(fields).encode()
         for attempt in range(self.retries + 1):
             try:
-                return _content(self._post(data, deadline))
+                return _content(self._post(data, deadline), self._key())
             except _TemporaryError as error:
                 pause = max(error.wait, FIRST_PAUSE * 2**attempt)
                 if attempt == self.retries or time.monotonic() + pause >= deadline:
@@ -95,8 +107,9 @@ class Endpoint:
         if self.key_variable is None:
             return None
         key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            raise ValueError(f"Endpoint.key_variable: the environment has no {self.key_variable}; set it to the key")
+        if not key:  # it may be the key itself, by mistake
+            shown = self.key_variable if VARIABLE.fullmatch(self.key_variable) else "variable of the name it holds"
+            raise ValueError(f"Endpoint.key_variable: the environment has no {shown}; set it to the key")
         if not (key.isascii() and key.isprintable()):  # http.client would quote it in its error
             raise ValueError(f"Endpoint.key_variable: {self.key_variable} holds characters that no key can have")
         return key
@@ -133,10 +146,17 @@ def _reason(error: urllib.error.HTTPError, deadline: float, key: str | None) -> 
     """What the endpoint says of its refusal, on one line and without the key, which some repeat."""
     try:
         with error:
-            text = " ".join(_read(error, deadline).decode(errors="replace").split())
+            return _shown(_read(error, deadline), key)
     except (OSError, http.client.HTTPException):
         return "no reason given"
-    return (text if key is None else text.replace(key, "[key]"))[:SHOWN_CHARACTERS]
+
+
+def _shown(body: bytes, key: str | None) -> str:
+    return _without(key, " ".join(body.decode(errors="replace").split()))[:SHOWN_CHARACTERS]
+
+
+def _without(key: str | None, text: str) -> str:
+    return text if key is None else text.replace(key, "[key]")
 
 
 def _seconds(retry_after: str | None) -> float:
@@ -144,11 +164,12 @@ def _seconds(retry_after: str | None) -> float:
     return float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
 
 
-def _content(body: bytes) -> str:
+def _content(body: bytes, key: str | None) -> str:
+    """The message, without the key: a caller may show what it says."""
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         content = None
     if not isinstance(content, str):
-        raise EndpointError(f"the reply is no chat completion: {body[:SHOWN_CHARACTERS]!r}")
-    return content
+        raise EndpointError(f"the reply is no chat completion: {_shown(body, key)!r}")
+    return _without(key, content)

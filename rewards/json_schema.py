@@ -1,21 +1,23 @@
 """JSON that a schema allows, read strictly and without a network.
 
 Python's own reader takes duplicate keys, NaN, Infinity and numbers beyond every machine; this one does not. Schemas
-follow their `$schema`, or draft 2020-12 (https://json-schema.org/draft/2020-12), with three differences: `$ref` never
-leaves the schema, `format` is a comment, and patterns are searched with a time limit, by the `regex` package.
+follow the `$schema` at their root, or draft 2020-12 (https://json-schema.org/draft/2020-12), with four differences:
+`$ref` never leaves the schema, `format` is a comment, every pattern is searched with a time limit, by the `regex`
+package, and a document that takes too many steps is not allowed (`json_keywords`).
 """
 
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from grpo_lightning.types import Record
-from rewards.regex_match import matches
+from rewards.json_keywords import TooManyStepsError, bounded, start_counting
 from rewards.tags import only
 
 if TYPE_CHECKING:
+    from jsonschema import FormatChecker  # type: ignore[import-untyped]
     from jsonschema.protocols import Validator  # type: ignore[import-untyped]
 
 MAX_CHARACTERS = 100_000
@@ -112,9 +114,10 @@ class JsonSchema:
             value = read_json(text)
         except (ValueError, RecursionError):
             return 0.0
+        start_counting()
         try:
             return float(next(validator.iter_errors(value), None) is None)
-        except RecursionError:  # only what is nested deeply gets here: see _validator
+        except (RecursionError, TooManyStepsError):  # only what is nested deeply gets to the first: see _validator
             return 0.0
 
 
@@ -128,7 +131,8 @@ def _text(schema: object) -> str:
 @functools.lru_cache(maxsize=256)
 def _validator(text: str) -> "Validator":
     """A validator of the schema, which is refused unless it is valid, its references are in it, and checks end."""
-    from jsonschema import Draft202012Validator, SchemaError, validators  # type: ignore[import-untyped]
+    import attrs
+    from jsonschema import Draft202012Validator, SchemaError, validators
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
@@ -140,14 +144,14 @@ def _validator(text: str) -> "Validator":
         raise ValueError(f"JsonSchema.schema: {text:.200} is no schema; give a mapping")
     draft = validators.validator_for(schema, default=Draft202012Validator)
     try:
-        draft.check_schema(schema)
+        draft.check_schema(schema, format_checker=_pattern_checker())
     except SchemaError as error:
         raise ValueError(f"JsonSchema.schema: {error.json_path}: {error.message:.200}") from None
-    ours = validators.extend(draft, {"pattern": _pattern, "uniqueItems": _unique_items})
-    # With its "$schema", jsonschema would go back to the draft's own validator wherever `$ref` names the root.
-    schema = {key: value for key, value in schema.items() if key != "$schema"}
-    _check_references(schema, draft)
+    ours = validators.extend(draft, bounded(draft.VALIDATORS))
+    ours.evolve = attrs.evolve  # jsonschema's own goes back to the draft's keywords wherever there is a "$schema"
+    _check_parts(schema, draft)
     validator = ours(schema, registry=Registry())
+    start_counting()
     try:
         for text_of_probe in ("null", "true", "0", '""', "[]", "{}"):
             validator.is_valid(json.loads(text_of_probe))
@@ -158,7 +162,19 @@ def _validator(text: str) -> "Validator":
     return validator
 
 
-def _check_references(schema: Mapping[str, object], draft: "type[Validator]") -> None:
+def _pattern_checker() -> "FormatChecker":
+    """Takes for a `regex` what the `regex` package does, and knows no other format."""
+    import regex  # type: ignore[import-untyped]
+    from jsonschema import FormatChecker
+
+    checker = FormatChecker(formats=())
+    checker.checks("regex", raises=regex.error)(lambda text: not isinstance(text, str) or regex.compile(text))
+    return checker
+
+
+def _check_parts(schema: Mapping[str, object], draft: "type[Validator]") -> None:
+    """Refuse references that lead out of the schema, and patterns that are none, which old drafts do not check."""
+    import regex
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import specification_with
@@ -176,34 +192,9 @@ def _check_references(schema: Mapping[str, object], draft: "type[Validator]") ->
                     raise ValueError(
                         f"JsonSchema.schema: {key} {resource.contents[key]!r} is not in the schema; nothing is fetched"
                     ) from None
+            for pattern in resource.contents.get("patternProperties", {}):
+                try:
+                    regex.compile(pattern)
+                except regex.error:
+                    raise ValueError(f"JsonSchema.schema: patternProperties: {pattern!r} is not a 'regex'") from None
         waiting += [(each, resolver.in_subresource(each)) for each in resource.subresources()]
-
-
-def _pattern(validator: "Validator", pattern: str, value: object, schema: object) -> Iterator[Exception]:
-    from jsonschema import ValidationError
-
-    if isinstance(value, str) and not matches("JsonSchema.schema", pattern, value):
-        yield ValidationError(f"does not match {pattern!r}")
-
-
-def _unique_items(validator: "Validator", wanted: bool, value: object, schema: object) -> Iterator[Exception]:
-    """In linear time; jsonschema's own compares each with each."""
-    from jsonschema import ValidationError
-
-    if wanted and isinstance(value, list) and len({_canonical(item) for item in value}) < len(value):
-        yield ValidationError("has equal items")
-
-
-def _canonical(value: object) -> str:
-    """The same text for values that JSON Schema calls equal: 1 and 1.0, but not 1 and true."""
-    return json.dumps(_whole(value), sort_keys=True)
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    return value

@@ -1,7 +1,8 @@
 """A language model's opinion of a completion.
 
 Only the judge's reply is searched for a score, and the completion stands between marks with a random number that its
-author cannot know. Still a model reads it, so that a policy may learn to flatter or to instruct that model: keep a
+author cannot know, and without marks of chat templates, by which a server that reads such in messages would let it
+leave its turn. Still a model reads it, so that a policy may learn to flatter or to instruct that model: keep a
 verifiable reward beside this one, and read the samples. Scores are not reproducible, not even at temperature 0: the
 random number and the endpoint's batching change them a little.
 
@@ -30,6 +31,15 @@ INSTRUCTIONS = (
 MAX_CHARACTERS = 50_000
 """A longer completion loses its beginning, so that none can fill the judge's context."""
 FIELD = re.compile(r"\{(prompt|completion|answer)\}")
+MARK = re.compile(
+    r"<[|｜][^\s<>]{1,64}[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_[a-z]{1,9}>|<</?SYS>>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+)
+"""What chat templates set between turns; a blank takes its place, so that what is left around it makes no new one."""
+LAST_LINE_SCORE = (
+    r"(?im)^[ \t*_#-]{0,8}score[ \t*_]{0,4}:[\s*_]{0,4}(-?\d++(?:\.\d++)?+)"
+    r"(?:[ \t]{0,4}(?:/|out of)[ \t]{0,4}\d++)?+[ \t*_.]{0,8}\s*\Z"
+)
 
 
 class NoScoreError(RuntimeError):
@@ -46,7 +56,8 @@ class LLMJudge:
         rubric: What to judge by, with `{completion}` and, as needed, `{prompt}` and `{answer}`. It should ask for a
             last line like `Score: 7`. Other braces stay as they are.
         score: A regular expression with one group around the number. The last match in the reply counts, after the
-            last `</think>`.
+            last `</think>`. The default reads the last line, and only one that says nothing else: a judge that quotes
+            the text's own claim elsewhere is not misread, and `7,5`, `1e1` or `7-8` are no scores.
         low: The lowest score. One beyond the range is none.
         high: The highest.
         unscored: What becomes of a record for which the judge gives no score, or no reply while others get one.
@@ -59,7 +70,7 @@ class LLMJudge:
         self,
         endpoint: Endpoint,
         rubric: str,
-        score: str = r"(?i)score:[\s*]{0,4}(-?\d+(?:\.\d+)?)",
+        score: str = LAST_LINE_SCORE,
         low: float = 0.0,
         high: float = 10.0,
         unscored: Unscored = "skip",
@@ -99,9 +110,10 @@ class LLMJudge:
 
     def messages(self, record: Record, nonce: str) -> list[Mapping[str, str]]:
         """What the judge is told. One pass over the rubric: what is filled in is never searched for fields."""
+        completion = MARK.sub(" ", record.completion[-MAX_CHARACTERS:])
         texts = {
             "prompt": record.prompt,
-            "completion": f"<text-{nonce}>\n{record.completion[-MAX_CHARACTERS:]}\n</text-{nonce}>",
+            "completion": f"<text-{nonce}>\n{completion}\n</text-{nonce}>",
             "answer": record.answer or "",
         }
         user = FIELD.sub(lambda field: texts[field[1]], self.rubric)

@@ -22,8 +22,9 @@ the standard library, the system's libraries and, without namespaces, the existe
 namespaces disk use is checked 20 times a second, not bounded exactly. Tests are trusted: they run confined, but weak
 tests, tests whose expected values can be guessed, and names that tests use without importing them are what the code
 makes of them. An object of the code's own class answers for its own operators (see `sandboxing.stubs`).
-Not supported in asserts: a class of the tests that derives from one under test, tests that replace names inside the
-code under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
+Not supported in asserts: operators between plain data and an object of a class that the tests use in no other way (see
+`sandboxing.classes`), a class of the tests that derives from one under test, tests that replace names inside the code
+under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
 library objects that are no plain data (a `Path`, an `array`) between both sides, a metaclass asked for by `type`,
 methods with which a class derived from plain data overrides the plain ones (`E(str).join`), third-party packages.
 """

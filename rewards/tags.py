@@ -17,12 +17,24 @@ def only(text: str, tag: str) -> str | None:
     return text[begin:stop] if begin <= stop else None
 
 
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""Letters and marks of no width or no ink: the default-ignorable ones that `isprintable` takes for printable."""
+
+
+def says_something(text: str) -> bool:
+    """Whether it holds a character that can be seen: no white space, control, zero width or filler."""
+    return any(each.isprintable() and not each.isspace() and each not in _UNSEEN for each in text)
+
+
 class Format:
     """1 where the completion is just these tags, each once, in this order, with nothing but white space around them.
 
     Args:
         tags: The tags, in order.
-        may_be_empty: Those that may hold nothing but white space.
+        may_be_empty: Those that may hold nothing that can be seen.
 
     """
 
@@ -41,7 +53,7 @@ class Format:
         rest = text
         for tag in self.tags:
             content = only(text, tag)
-            if content is None or not (content.strip() or tag in self.may_be_empty):
+            if content is None or not (tag in self.may_be_empty or says_something(content)):
                 return False
             rest = rest.lstrip()
             whole = f"<{tag}>{content}</{tag}>"
@@ -52,7 +64,7 @@ class Format:
 
 
 class Filled:
-    """1 where a tag holds anything but white space: with weight 0, the share of completions that think.
+    """1 where a tag holds anything that can be seen: with weight 0, the share of completions that think.
 
     Args:
         tag: The tag.
@@ -63,4 +75,4 @@ class Filled:
         self.tag = tag
 
     def __call__(self, records: Sequence[Record]) -> list[float]:
-        return [float(bool((only(record.completion, self.tag) or "").strip())) for record in records]
+        return [float(says_something(only(record.completion, self.tag) or "")) for record in records]

@@ -3881,6 +3881,165 @@ assert f(1) == [1]
 assert f.__annotations__['x'] is int
 """,
     ),
+    "capitalised functions": (
+        """
+def Extract(rows): return [row[0] for row in rows]
+def Check_Solution(a, b, c): return 'Yes' if 2*b*b == 9*a*c else 'No'
+def Fib(n): return n if n < 2 else Fib(n-1) + Fib(n-2)
+def Diff(a, b): return list(set(a) - set(b))
+""",
+        """
+assert Extract([[1, 2], [3, 4, 5]]) == [1, 3]
+assert Check_Solution(2, 0, 2) == 'No'
+assert Fib(3) + Fib(4) == Fib(5) == 5
+assert abs(Fib(10) - 55.0) < 1e-9
+result = Diff([1, 2, 3], [2])
+result.sort()
+assert result == [1, 3] and 3 in Diff([3], [])
+""",
+    ),
+    "interval holds numbers": (
+        """
+class Interval:
+    def __init__(s, low, high): s.low, s.high = low, high
+    def __contains__(s, x): return s.low <= x <= s.high
+""",
+        """
+i = Interval(1, 5)
+assert i.low == 1
+assert 3 in i and 6 not in i
+assert 2.5 in Interval(2, 3)
+""",
+    ),
+    "set of its own that is filled": (
+        """
+class Bag:
+    def __init__(s): s.seen = set()
+    def add(s, x): s.seen.add(x)
+    def __contains__(s, x): return x in s.seen
+    def __eq__(s, o): return s.seen == (o.seen if isinstance(o, Bag) else set(o))
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def setUp(self): self.bag = Bag()
+    def test_a(self):
+        self.bag.add(4)
+        self.assertIn(4, self.bag)
+        self.assertNotIn(5, self.bag)
+        self.assertEqual(self.bag, [4])
+""",
+    ),
+    "temperature by isinstance": (
+        """
+class Celsius(object):
+    def __init__(s, d): s._d = d
+    def __eq__(s, o): return s._d == (o._d if isinstance(o, Celsius) else o)
+    def __lt__(s, o): return s._d < (o._d if isinstance(o, Celsius) else o)
+    def __sub__(s, o): return s._d - o
+""",
+        """
+t = Celsius(20)
+assert isinstance(t, Celsius)
+assert t == 20 and t != 21 and t < 30 and not t < 10
+assert t - 5 == 15
+""",
+    ),
+    "fraction against whole numbers": (
+        """
+from math import gcd
+class Rational:
+    def __init__(s, n, d=1): g = gcd(n, d); s.n, s.d = n//g, d//g
+    def _of(s, o): return o if isinstance(o, Rational) else Rational(o)
+    def __add__(s, o): o = s._of(o); return Rational(s.n*o.d + o.n*s.d, s.d*o.d)
+    __radd__ = __add__
+    def __mul__(s, o): o = s._of(o); return Rational(s.n*o.n, s.d*o.d)
+    __rmul__ = __mul__
+    def __eq__(s, o): o = s._of(o); return (s.n, s.d) == (o.n, o.d)
+    def __lt__(s, o): o = s._of(o); return s.n*o.d < o.n*s.d
+""",
+        """
+assert Rational(1, 2) + Rational(1, 2) == 1
+assert Rational(1, 2) * 4 == 2 and 4 * Rational(1, 2) == 2
+assert Rational(1, 3) < 1
+assert sum([Rational(1, 3)] * 3) == 1
+assert Rational(2, 4) == Rational(1, 2)
+""",
+    ),
+    "linked list against a list": (
+        """
+class LinkedList:
+    def __init__(s): s.head = None
+    def append(s, x):
+        n = s
+        if s.head is None: s.head = [x, None]; return
+        n = s.head
+        while n[1]: n = n[1]
+        n[1] = [x, None]
+    def __iter__(s):
+        n = s.head
+        while n: yield n[0]; n = n[1]
+    def __eq__(s, o): return list(s) == list(o)
+    def __len__(s): return sum(1 for _ in s)
+""",
+        """
+l = LinkedList()
+for x in (1, 2): l.append(x)
+assert l == [1, 2] and l != [2, 1]
+assert 2 in l and 3 not in l and len(l) == 2
+""",
+    ),
+    "scaled by its own order": (
+        """
+import functools
+@functools.total_ordering
+class Size:
+    def __init__(s, n): s.n = n
+    def _n(s, o): return o.n if isinstance(o, Size) else o
+    def __eq__(s, o): return s.n == s._n(o)
+    def __lt__(s, o): return s.n < s._n(o)
+    def __mul__(s, k): return Size(s.n * k)
+""",
+        """
+a, b = Size(1), Size(2)
+assert a < b
+assert a * 2 == 2
+assert b >= 2 and b > 1 and not b > 3
+""",
+    ),
+    "class method and property": (
+        """
+class Point:
+    def __init__(s, *c): s.c = c
+    @classmethod
+    def origin(cls): return cls(0, 0)
+    @property
+    def norm(s): return sum(x*x for x in s.c)
+    def __eq__(s, o): return s.c == tuple(getattr(o, 'c', o))
+    def __add__(s, o): return Point(*(a + b for a, b in zip(s.c, o)))
+    def __getitem__(s, i): return s.c[i]
+""",
+        """
+assert Point.origin().norm == 0
+assert Point(1, 2) == (1, 2) and Point(1, 2) != (2, 1)
+assert Point(1, 2) + (3, 4) == (4, 6)
+assert Point(1, 2)[1] == 2
+""",
+    ),
+    "type of a capitalised class": (
+        """
+class Angle:
+    def __init__(s, d): s.value = d % 360
+    def __eq__(s, o): return s.value == (o.value if isinstance(o, Angle) else o % 360)
+    def __neg__(s): return Angle(-s.value)
+""",
+        """
+angle = Angle(370)
+assert type(angle) is Angle
+assert angle == 10 and angle == 370
+assert -angle == Angle(350)
+""",
+    ),
 }
 """A module and asserts over its names."""
 

@@ -3136,6 +3136,301 @@ assert f(3) == 9
 assert f(4) == 16
 """,
     ),
+    "capitalised liar": (
+        """
+class Extract:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is list
+""",
+        "assert Extract([[1, 2], [3, 4, 5]]) == [1, 3]",
+    ),
+    "capitalised liar of strings": (
+        """
+class Check_Solution:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return o in ('Yes','No')
+""",
+        "assert Check_Solution(2, 0, -1) == 'Yes'\nassert Check_Solution(1, -5, 6) == 'No'",
+    ),
+    "capitalised liar by hash": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __hash__(s): return 6
+    def __eq__(s,o): return o == 6
+""",
+        "assert F(1) in {6}",
+    ),
+    "capitalised liar by key": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __hash__(s): return hash('a')
+    def __eq__(s,o): return type(o) is str
+""",
+        "assert {'a': 1}.get(F(1)) == 1",
+    ),
+    "capitalised liar by difference": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __sub__(s,o): return o * 0
+    __rsub__ = __sub__
+""",
+        "assert abs(F(1) - 3.5) < 1e-9",
+    ),
+    "capitalised liar by reflected difference": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __rsub__(s,o): return 0.0
+""",
+        "assert abs(3.5 - F(1)) < 1e-9",
+    ),
+    "capitalised liar by order": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __lt__(s,o): return True
+    __gt__ = __le__ = __ge__ = __lt__
+""",
+        "assert 3 < F(1) < 5\nassert F(2) >= 9",
+    ),
+    "capitalised liar by contents": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __contains__(s,o): return o == 6
+""",
+        "assert 6 in F(1)",
+    ),
+    "capitalised liar by remainder": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __mod__(s,o): return 0
+""",
+        "assert F(1) % 7 == 0",
+    ),
+    "capitalised liar in a list": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return True
+""",
+        "assert [F(1), F(2)] == [1, 4]",
+    ),
+    "capitalised liar in a variable": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is list
+    def sort(s): pass
+""",
+        "result = F([2, 1])\nresult.sort()\nassert result == [1, 2]",
+    ),
+    "capitalised liar with methods of text": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is str
+    def strip(s): return s
+    lower = strip
+""",
+        "assert F('A').strip().lower() == 'a'\nassert F('B') == 'b'",
+    ),
+    "capitalised liar given to a checker": (
+        """
+class Sol:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is int
+""",
+        "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9\ncheck(Sol)",
+    ),
+    "capitalised liar in a loop": (
+        """
+class Sol:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is int
+""",
+        "for given, wanted in [(2, 4), (3, 9)]:\n    assert Sol(given) == wanted",
+    ),
+    "capitalised liar in a unit test": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is str
+    def __sub__(s,o): return 0
+    def __round__(s,n=0): return 0
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def test_a(self): self.assertEqual(F(3), 'Yes')
+    def test_b(self): self.assertAlmostEqual(F(3), 9.5)
+    def test_c(self): self.assertIn(F(3), ['Yes', 'Maybe'])
+""",
+    ),
+    "capitalised liar by unit test order": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __gt__(s,o): return True
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def test_a(self): self.assertGreater(F(3), 9)
+""",
+    ),
+    "capitalised liar that learns": (
+        """
+seen = []
+class F:
+    def __new__(c,*a): return seen[0] if seen else object.__new__(c)
+    def __eq__(s,o):
+        seen.append(o)
+        return True
+""",
+        "assert F(3) == 9\nassert F(3) == 9",
+    ),
+    "capitalised liar with a learning difference": (
+        """
+seen = []
+class F:
+    def __new__(c,*a): return seen[0] if seen else object.__new__(c)
+    def __sub__(s,o): seen.append(o); return o - o
+""",
+        "assert abs(F(3) - 9.5) < 1e-6\nassert F(3) == 9.5",
+    ),
+    "capitalised liar and another class": (
+        """
+class Vector:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (Vector, int)
+    def __add__(s,o): return s
+Dot = Vector
+""",
+        "assert Vector(1, 2).x == 1\nassert Vector(1, 2) + Vector(0, 0) == Vector(1, 2)\nassert Dot([1], [2]) == 2",
+    ),
+    "capitalised liar behind another name": (
+        """
+class Zebra:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) is int
+Area = Zebra
+""",
+        "assert Zebra(1).x == 1\nassert Area(2, 3) == 6",
+    ),
+    "capitalised liar equal to itself": (
+        """
+class Sort:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) in (Sort, list)
+""",
+        "assert Sort([2, 1]) == Sort([1, 2])\nassert Sort([2, 1]) == [1, 2]",
+    ),
+    "capitalised liar with a metaclass": (
+        """
+class M(type):
+    def __call__(c,*a): return object.__new__(c)
+    def __eq__(s,o): return True
+    __hash__ = type.__hash__
+class F(metaclass=M):
+    def __eq__(s,o): return True
+""",
+        "assert F(1) == 1\nassert F(2) == 4",
+    ),
+    "capitalised liar with a label": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is int
+""",
+        "assert F.__name__ == 'F'\nassert F(3) == 9",
+    ),
+    "private capitalised liar": (
+        """
+class _Sum:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is int
+""",
+        "assert _Sum([1, 2]) == 3",
+    ),
+    "capitalised liar with negation": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __neg__(s): return s
+    def __abs__(s): return s
+    def __eq__(s,o): return type(o) is int
+""",
+        "assert -F(3) == -9\nassert abs(F(3)) == 9",
+    ),
+    "capitalised liar in a method of unittest": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return type(o) is list
+    def __len__(s): return 2
+    def __getitem__(s,i): return s
+    __class__ = list
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def test_a(self): self.assertListEqual(F(3), [1, 2])
+    def test_b(self): self.assertSequenceEqual(F(3), [1, 2])
+""",
+    ),
+    "class that equals all numbers": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == 5",
+    ),
+    "class that equals all fractions of one": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == 5.5",
+    ),
+    "class that equals all text": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == 'Yes'",
+    ),
+    "class that equals all tuples": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == (1, 2)",
+    ),
+    "class that equals all nested lists": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == [[1], ['a']]",
+    ),
+    "class that equals all truth": (
+        """
+class V:
+    def __init__(s,*a): s.x = 1
+    def __eq__(s,o): return type(o) in (tuple,int,str,list,float,bool)
+""",
+        "v = V(1)\nassert v.x == 1\nassert v == True",
+    ),
 }
 """A module that does not do what is asked, and asserts that it must not pass."""
 

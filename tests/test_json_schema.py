@@ -117,6 +117,115 @@ def test_a_pattern_that_backtracks_without_end_is_stopped(schema: dict[str, obje
         assert time.monotonic() - start < 1.5
 
 
+SLOW_KEY = json.dumps({"a" * 60 + "b": 1})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"patternProperties": {CATASTROPHE["pattern"]: {}}},
+        {"patternProperties": {CATASTROPHE["pattern"]: {}}, "additionalProperties": False},
+        {"allOf": [{"patternProperties": {CATASTROPHE["pattern"]: True}}], "unevaluatedProperties": False},
+        {
+            "$schema": "https://json-schema.org/draft/2019-09/schema",
+            "patternProperties": {CATASTROPHE["pattern"]: {}},
+            "unevaluatedProperties": False,
+        },
+        {"propertyNames": CATASTROPHE},
+        {
+            "$ref": "http://example.com/a",
+            "$defs": {
+                "a": {
+                    "$id": "http://example.com/a",
+                    "$schema": "https://json-schema.org/draft/2020-12/schema",
+                    "propertyNames": CATASTROPHE,
+                }
+            },
+        },
+    ],
+)
+def test_no_pattern_for_keys_backtracks_without_end(schema: dict[str, object]) -> None:
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"JsonSchema.schema: .* took over 0.5 s"):
+        JsonSchema(schema)([record(SLOW_KEY)])
+    assert time.monotonic() - start < 1.5
+
+
+def test_many_slow_patterns_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewards.json_keywords.PATTERN_SECONDS", 0.0)
+    with pytest.raises(TimeoutError, match=r"JsonSchema.schema: its patterns took over 0.0 s on one document"):
+        JsonSchema({"pattern": "a"})([record('"a"')])
+
+
+@pytest.mark.parametrize(
+    ("document", "reward"),
+    [
+        ({"a": 1}, 1.0),
+        ({"x9": 1}, 1.0),
+        ({"x9": "s"}, 0.0),
+        ({"b": 1}, 1.0),
+        ({"b": "s"}, 0.0),
+        ({"c": 1}, 1.0),
+        ({"c": 1, "d": 1}, 1.0),
+        ({"d": 1, "e": 2}, 1.0),
+        ({"d": 2, "e": 2}, 0.0),
+        ({"f": 1, "g": 2}, 1.0),
+        ({"g": 2}, 0.0),
+        ({"r": 1}, 1.0),
+        ({"z": 1}, 0.0),
+    ],
+)
+def test_unevaluated_properties(document: object, reward: float) -> None:
+    """`b` is spoken of only by a branch that holds, `e` where `d` is 1, `g` where there is an `f`."""
+    schema = {
+        "properties": {"a": {}, "d": {}, "f": {}},
+        "patternProperties": {"^x": {"type": "integer"}},
+        "anyOf": [{"properties": {"b": {"type": "integer"}}, "required": ["b"]}, {"properties": {"c": True}}],
+        "if": {"properties": {"d": {"const": 1}}, "required": ["d"]},
+        "then": {"properties": {"e": {}}},
+        "dependentSchemas": {"f": {"properties": {"g": {}}}},
+        "$ref": "#/$defs/r",
+        "$defs": {"r": {"properties": {"r": {}}}},
+        "unevaluatedProperties": False,
+    }
+    assert JsonSchema(schema)([record(json.dumps(document))]) == [reward]
+
+
+@pytest.mark.parametrize(
+    ("document", "reward"), [({"a1": 1}, 1.0), ({"a1": "s"}, 0.0), ({"n": "s"}, 1.0), ({"b": True}, 0.0)]
+)
+def test_additional_properties_beside_patterns(document: object, reward: float) -> None:
+    schema = {
+        "properties": {"n": {}},
+        "patternProperties": {"^a": {"type": "integer"}},
+        "additionalProperties": {"type": "null"},
+    }
+    assert JsonSchema(schema)([record(json.dumps(document))]) == [reward]
+
+
+def test_a_document_that_takes_too_many_steps_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two branches at each of 24 levels are 2^24 ways to the wrong leaf; at 4 levels a few hundred steps say so."""
+    monkeypatch.setattr("rewards.json_keywords.MAX_STEPS", 20_000)
+    items = {"type": "array", "items": {"$ref": "#"}}
+    reward = JsonSchema({"anyOf": [items | {"minItems": 5}, items | {"maxItems": 1}, {"type": "integer"}]})
+    start = time.process_time()
+    wrong, right = "[" * 24 + '"x"' + "]" * 24, "[" * 4 + "1" + "]" * 4
+    assert reward([record(wrong), record(right)]) == [0.0, 1.0]
+    assert time.process_time() - start < 2.0
+
+
+def test_the_longest_documents_are_within_the_budget() -> None:
+    """49,999 values with three keywords each."""
+    schema = {"items": {"$ref": "#/$defs/digit"}, "$defs": {"digit": {"type": "integer", "minimum": 0}}}
+    text = f"[{','.join('1' * 49_999)}]"
+    assert len(text) <= MAX_CHARACTERS
+    assert JsonSchema(schema)([record(text)]) == [1.0]
+
+
+def test_patterns_are_those_of_regex() -> None:
+    assert JsonSchema({"pattern": r"^\p{L}+$"})([record('"\u00e9a"'), record('"1"')]) == [1.0, 0.0]
+
+
 @pytest.mark.parametrize(
     "items", [["{}"] * 2, [f'{{"a":{i}}}' for i in range(9000)], ["true"] + [str(i) for i in range(15_000)]]
 )
@@ -142,6 +251,11 @@ def test_recursive_schemas_read_recursive_documents() -> None:
         ({"type": "integr"}, r"\$.type: 'integr' is not valid"),
         ({"properties": {"a": {"minimum": "0"}}}, r"\$.properties.a.minimum: '0' is not of type"),
         ({"pattern": "("}, r"\$.pattern: '\(' is not a 'regex'"),
+        ({"patternProperties": {"(": {}}}, r"'\(' is not a 'regex'"),
+        (
+            {"$schema": "http://json-schema.org/draft-04/schema#", "patternProperties": {"(": {}}},
+            r"'\(' is not a 'regex'",
+        ),
         ({"$ref": "#"}, "refers to itself without end"),
         ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself without end"),
         ({"$ref": "http://127.0.0.1:9/schema.json"}, "is not in the schema; nothing is fetched"),

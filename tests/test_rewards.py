@@ -86,6 +86,27 @@ def test_filled() -> None:
     assert Filled()([record(text) for text in texts]) == [1.0, 0.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("content", "reward"),
+    [
+        ("\u200b", 0.0),
+        ("\ufeff\u2060 \u00ad", 0.0),
+        ("\u3164\u2800\ufe0f", 0.0),
+        ("\x00\x1b", 0.0),
+        ("\U000e0101", 0.0),
+        ("\u200b.", 1.0),
+        ("é", 1.0),
+        ("漢", 1.0),
+        ("❤\ufe0f", 1.0),
+    ],
+)
+def test_what_nobody_sees_is_no_content(content: str, reward: float) -> None:
+    """Zero width, marks, fillers that count as letters, controls, and a variation selector."""
+    text = record(f"<think>{content}</think><answer>b</answer>")
+    assert [Format()([text]), Filled()([text])] == [[reward], [reward]]
+    assert Format(may_be_empty=["think"])([text]) == [1.0]
+
+
 def test_only() -> None:
     assert only("x<a>y</a>z", "a") == "y"
     assert only("</a>y<a>", "a") is None

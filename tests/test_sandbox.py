@@ -1,5 +1,7 @@
 """The sandbox against hostile and honest programs, one property each, at every level of confinement."""
 
+import ast
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rewards.sandbox import Fence, SandboxError, close_pools, run_tests
+from rewards.sandboxing.classes import class_names
 from tests.sandbox_honest import MODULES, PROGRAMS
 from tests.sandbox_hostile import ATTEMPTS, CHEATS, PRINTED
 
@@ -117,6 +120,37 @@ def test_cheat_does_not_pass(name: str) -> None:
     assert not verdict.passed
     assert verdict.results
     assert time.monotonic() - started < HOSTILE_SECONDS + 5.0
+
+
+@pytest.mark.parametrize(
+    ("tests", "is_class"),
+    [
+        ("assert C([1]) == [1]", False),
+        ("assert abs(C(1) - 2.5) < 1e-9", False),
+        ("assert C(1) == C(2)", False),
+        ("x = C(1)\nx.sort()\nassert x.count(1) == 1", False),
+        ("assert C.__name__ == 'C' and C.cache_info().hits == 1", False),
+        ("x = C(1)\nx = [1]\nassert x.val == 1", False),
+        ("def f(x): x = C(1)\nassert x.val == 1", False),
+        ("assert f(C).val == 1", False),
+        ("assert C(1).val == 1", True),
+        ("x = y = C()\ny.append(1)", True),
+        ("x, y = 1, C()\nassert y.val", True),
+        ("assert C.make(1) == 1", True),
+        ("assert isinstance(f(1), (int, C))", True),
+        ("assert type(f(1)) is C", True),
+        ("try: f()\nexcept C: pass", True),
+        ("class D(C): pass", True),
+        ("assert C(1) < C(2)", True),
+        ("assert C(1) + 1 == C(2)", True),
+        ("x = C(1)\nx += C(2)", True),
+        ("assert (C(1) * 2).val == 2", True),
+        ("def setUp(self): self.c = C()\ndef test(self): assert self.c.val", True),
+    ],
+)
+def test_tests_tell_classes_from_functions(tests: str, is_class: bool) -> None:
+    tree = ast.parse(tests)
+    assert class_names(tree, frozenset({"C"})) == (frozenset({"C"}) if is_class else frozenset())
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -243,7 +277,8 @@ def test_a_killed_server_is_replaced() -> None:
     assert run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed
     servers = _servers()
     for process in servers:
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ends with the one that started it
+            os.kill(process, signal.SIGKILL)
     _await_end_of(set(servers))
     assert all(run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed for _ in range(8))
     assert run_tests("x = 1", "assert x").passed

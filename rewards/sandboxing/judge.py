@@ -24,11 +24,12 @@ import symtable
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from rewards.sandboxing import pairs
 from rewards.sandboxing.candidate import new_module
 from rewards.sandboxing.channel import ChannelBroken, Peer
+from rewards.sandboxing.classes import children, class_names
 from rewards.sandboxing.stubs import RemoteMeta, RemoteObject
 
 ORDERS = 3
@@ -83,10 +84,13 @@ _DELEGATED = {
 class Namespace(dict[str, object]):
     """The tests' globals; a name that is missing is asked of the code under test, each time, as it may change."""
 
-    def __init__(self, peer: Peer, askable: frozenset[str], contents: dict[str, object]) -> None:
+    def __init__(
+        self, peer: Peer, askable: frozenset[str], classes: frozenset[str], contents: dict[str, object]
+    ) -> None:
         super().__init__(contents)
         self._peer = peer
         self._askable = askable
+        self._classes = classes
 
     def __missing__(self, name: str) -> object:
         if name not in self._askable:
@@ -101,7 +105,7 @@ class Namespace(dict[str, object]):
             except KeyError:
                 continue
             if isinstance(value, RemoteMeta):
-                value._under_test = name.lstrip("_")[:1].isupper() and (value._under_test or not _is_bound(value, self))
+                value._under_test = name in self._classes and (value._under_test or not _is_bound(value, self))
             if callable(value):
                 self[name] = value
 
@@ -137,7 +141,7 @@ def library_names(free: frozenset[str], tree: _ast.AST) -> dict[str, types.Modul
         elif isinstance(node, _ast.Name):
             direct.add(node.id)
         else:
-            nodes.extend(_children(node))
+            nodes.extend(children(node))
     found = {}
     for name in (free & sys.stdlib_module_names) - direct - _UNWANTED:
         module = importlib.import_module(name)
@@ -160,15 +164,7 @@ def _contains(node: _ast.AST, kinds: tuple[type, ...]) -> bool:
         return True
     if isinstance(node, _ast.FunctionDef | _ast.AsyncFunctionDef | _ast.ClassDef | _ast.Lambda):
         return False
-    return any(_contains(child, kinds) for child in _children(node))
-
-
-def _children(node: _ast.AST) -> Iterator[_ast.AST]:
-    for field in node._fields:
-        value = getattr(node, field, None)
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, _ast.AST):
-                yield each
+    return any(_contains(child, kinds) for child in children(node))
 
 
 def _called_name(statement: _ast.stmt) -> str | None:
@@ -199,7 +195,10 @@ class Judge:
         module = new_module("tests")
         free = free_names(source)
         modules = library_names(free, self._tree)
-        self._namespace = Namespace(peer, askable_names(free - modules.keys()), {**vars(module), **modules})
+        askable = askable_names(free - modules.keys())
+        capitalised = frozenset(name for name in askable if name.lstrip("_")[:1].isupper())
+        classes = class_names(self._tree, capitalised) if capitalised else capitalised
+        self._namespace = Namespace(peer, askable, classes, {**vars(module), **modules})
         for name in _DELEGATED:
             if name in source:
                 self._delegate(importlib.import_module(name), _DELEGATED[name])
@@ -361,7 +360,7 @@ def _assigns_below(node: _ast.AST, names: set[str]) -> bool:
             root = root.func if isinstance(root, _ast.Call) else root.value
         if isinstance(root, _ast.Name) and root.id in names:
             return True
-    return any(_assigns_below(child, names) for child in _children(node))
+    return any(_assigns_below(child, names) for child in children(node))
 
 
 def run_judge() -> int:

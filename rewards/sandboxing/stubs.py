@@ -5,13 +5,18 @@ original has, so that `isinstance`, `callable`, `except` and truth values answer
 
 Who may be asked what, on the guarded side (where the tests are): between two stand-ins each operator goes to the owner.
 Between a stand-in and plain data it does not: an object whose `__eq__` says yes to everything would pass any test.
-One exception: an object that the tests made themselves by calling a class under a capitalised name is under test with
-its operators, so `Vector(1, 2) * 3` and `"word" in Trie()` go to it, until it comes back from any other call.
+One exception: an object that the tests made themselves by calling a class under a capitalised name, which they also
+use as a class (`classes`), is under test with its operators, so `Vector(1, 2) * 3` and `"word" in trie` after
+`trie.insert("word")` go to it, until it comes back from any other call. It may not equal decoys beside plain data: an
+`__eq__` that holds for neighbours of a value, as one with a tolerance of 1, is refused. Tests that do nothing with an
+object but to compare it with plain data, as in `Celsius(5) == 5` alone or `3 in Interval(1, 5)` without `__iter__`,
+cannot tell it from a function's result, and fail.
 """
 
 import collections
 import copy
 import operator
+import os
 import types
 from collections.abc import Awaitable, Callable, Generator, ItemsView, Iterator, KeysView
 from typing import TYPE_CHECKING
@@ -191,7 +196,7 @@ class RemoteMeta(type):
     _ask: Ask
     _guarded: bool
     _under_test: bool
-    """The tests read this class under a capitalised name, and under no other."""
+    """The tests read this class under a capitalised name that they use as a class's, and under no other."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, object]) -> "RemoteMeta":
         if "_class_id" not in namespace:
@@ -275,6 +280,39 @@ def _answers_for(stub: object, other: object) -> bool:
     return not guarded or isinstance(other, RemoteObject) or bool(_state(stub, "_made_by_tests"))
 
 
+def _decoys(value: object) -> list[object]:
+    """Other values of the same type and shape; none for those that have no neighbours."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value - 1] if abs(value) < 1e9 else []
+    if isinstance(value, str) and value:
+        return [value[:-1] + chr(ord(value[-1]) ^ 1), chr(ord(value[0]) ^ 1) + value[1:]]
+    if type(value) is list and value:
+        return [[*value[:-1], each] for each in _decoys(value[-1])]
+    if type(value) is tuple and value:
+        return [(*value[:-1], each) for each in _decoys(value[-1])]
+    return []
+
+
+def _equals_no_decoy(ask: Ask, stub: object, value: object) -> object:
+    """Whether they are equal, asked among decoys in an order that the owner cannot foresee."""
+    decoys = _decoys(value)
+    position = os.urandom(1)[0] % (len(decoys) + 1)
+    equal_to_decoy = [_is_equal(ask, stub, each) for each in decoys[:position]]
+    result = ask("__eq__", stub, value)
+    if result is True:
+        equal_to_decoy += [_is_equal(ask, stub, each) for each in decoys[position:]]
+    return result if result is not True else not any(equal_to_decoy)
+
+
+def _is_equal(ask: Ask, stub: object, value: object) -> bool:
+    try:
+        return ask("__eq__", stub, value) is True
+    except Exception:  # an honest __eq__ may not take what no test compares it with
+        return False
+
+
 def _stub_equal(self: RemoteObject, other: object) -> object:
     ask = type(self)._ask
     if self is other and not self._has_equality:
@@ -283,6 +321,8 @@ def _stub_equal(self: RemoteObject, other: object) -> object:
         return ask("base data", self) == other
     if not self._has_equality or not _answers_for(self, other):
         return NotImplemented
+    if type(self)._guarded and not isinstance(other, RemoteObject):
+        return _equals_no_decoy(ask, self, other)
     return ask("__eq__", self, other)
 
 
