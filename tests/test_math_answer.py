@@ -188,6 +188,8 @@ HOSTILE = {
     "shifted digits": "0x" + "f" * 5_000,
     "triple integral": r"\int_0^1\int_0^1\int_0^1 \sin(xyz)\,dx\,dy\,dz",
     "integrals in integrals": r"\int_0^1 " * 20 + "x" + r"\,dx" * 20,
+    "integrals of a polynomial": r"\int_0^1 " * 5 + "xyzuv" + r"\,dx\,dy\,dz\,du\,dv",
+    "sums in sums": r"\sum_{n=1}^{9}" * 30 + "n",
     "oscillation without end": r"\int_0^{\infty} \sin(e^{x})dx",
     "harmonic series": r"\sum_{n=1}^{\infty}\frac1n",
     "double series": r"\sum_{n=1}^{\infty}\sum_{m=1}^{\infty}\frac{1}{n^2m^2}",
@@ -212,6 +214,7 @@ def test_hostile_answers_are_refused_quickly(name: str, frame: str) -> None:
 @pytest.mark.parametrize(
     "completion",
     [
+        r"\boxed{5}," * 95_000, r"\boxed{" * 50_000 + "5" + "}" * 50_000, "either 5 or " * 80_000, "$5$ or " * 120_000,
         "<answer>" * 100_000, r"\boxed{1}" * 90_000, "####" * 200_000, "answer is " * 90_000, r"\( " * 300_000,
         "$" * 900_000,
         "```" * 300_000, "\n" * 900_000, "1," * 400_000, "<think>" * 100_000, "answer is $" * 90_000,

@@ -10,17 +10,21 @@ Conventions, where graders differ:
   value that it rounds; a rounded gold answer is not given by the exact one.
 * 28% is 28% and 0.28 and, because the question has often said "percent", 28; but 0.5% is not given for 0.5.
 * 90 degrees is 90 and pi/2. Units and currencies may be left out; two known units are converted (1 m is 100 cm, 5 cm is
-  not 5 m); an unknown word behind a number is a label.
+  not 5 m); an unknown word behind a number is a label. Words that change it are none: 5 million is 5000000, and what
+  stands beside `or`, `not`, `at least`, `half`, a number or a comma in words is text.
 * A comma followed by three digits separates thousands, at top level; a comma is never a decimal point.
 * A list is unordered and counts its items, a set does not count them, tuples and [..] lists are ordered. A bare list of
   two is (1, 2) in that order; (1, 2) is a pair and an open interval alike.
+* Labels in words may be left out of a single answer; in a list they count: Alice=5, Bob=3 is not Alice=3, Bob=5.
+* In a sentence, a number behind `not`, `between`, `less than` or a guess is no answer.
 * x = 5 is 5, f(x) = 2x is y = 2x and 2x; x = 2 is not y = 2. In a chain x = a = b all values must agree; behind an
   approximation sign nothing counts.
 * Boxes joined by commas, `and`, `or` are one list. A stated "final answer" after the last box replaces it.
 * Beside a plain number one letter may be a unit (10m for 10), but not the other way round. 1 hour 30 minutes is 90
   minutes, 5'3'' is 63 inches, 22^\\circ 30' is 22.5 degrees.
 * Beside a number C(10, 3), C_10^3 and P(10, 3) are counts; beside a pair P(1, 2) is a point. I and j are the imaginary
-  unit where only the other answer writes i. The C of F(x) + C may have another letter; it may not be left out.
+  unit where only the other answer writes i. The C of F(x) + C may have another letter, beside
+  letters that are no coefficients; it may not be left out.
 * Of a gold answer (B) 12 either half will do; (E) 12 is wrong. Numbers and sets may be said in words (twelve, all real
   numbers); an article is part of a text. Rows of equations in an environment are a list.
 * \\sqrt23 is the root of 23, 1.000.000 a million, 1.000 one, 60^o an angle.
@@ -31,7 +35,8 @@ Conventions, where graders differ:
 * Text is compared without case, a single letter with case. 12:00 and 12:00:00 are one time; 6:2 and 3:1 one ratio, and
   3:1 is 3.
 
-Derivatives are taken symbolically, integrals of polynomials and finite sums exactly. Other definite integrals, limits
+Derivatives are taken symbolically, integrals of polynomials and finite sums exactly. In a limit n, k, m,
+i, j run through whole numbers, other letters do not. Other definite integrals, limits
 and infinite sums are approximated: they equal what agrees to eighteen digits, and nothing where two approximations
 disagree. An integral without bounds equals an antiderivative with its constant.
 
@@ -84,7 +89,7 @@ def same_answer(given: str, gold: str) -> bool:
     if _same_choice(one, two):
         return True
     first, second = read(one), read(two)
-    if isinstance(first, Text) or isinstance(second, Text):
+    if isinstance(first, Text) and isinstance(second, Text):
         return plain_text(one) == plain_text(two) or equivalent(first, second)
     return equivalent(first, second)
 

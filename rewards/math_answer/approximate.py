@@ -9,8 +9,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rewards.math_answer.exact import TooCostlyError, UndefinedError
-from rewards.math_answer.tree import INFINITY, Expr, Num, Sym, neg
+from rewards.math_answer.exact import NotExactError, TooCostlyError, UndefinedError, exact, is_polynomial
+from rewards.math_answer.tree import INFINITY, Call, Expr, Num, Sym, add, calls, children, divide, neg, symbols
 
 if TYPE_CHECKING:
     from rewards.math_answer.evaluate import Evaluator, Value
@@ -20,6 +20,11 @@ _NEAR = (Fraction(1_234_567, 10**26), Fraction(7_654_321, 10**56))
 """Two distances from which a limit is looked at: no period of a function like sin(pi/x) divides both."""
 _FAR_OFF = (10**20 + 1, 10**35 + 3, 10**50)
 """Three numbers from which a limit at infinity is looked at, odd and even: (-1)^n has none."""
+_STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn", "mod", "arg"))
+"""Functions that bend or jump, which no sample of points shows."""
+_MAX_KINKS = 24
+_BETWEEN = (Fraction(1, 2), Fraction(22, 71), Fraction(5, 7))
+"""Added to the far points unless the letter counts: sin(pi x) has no limit, sin(pi n) has."""
 _TERMS = 200
 """Of an infinite sum."""
 _FAR = 10**6
@@ -45,7 +50,51 @@ def approximate(evaluator: "Evaluator", name: str, args: tuple[Expr, ...], point
         return _limit(evaluator, function, low, int(high.value) if isinstance(high, Num) else 0, point)
     ends = [_end(evaluator, end, point) for end in (low, high)]
     evaluator.work.spend(400_000)
-    return _integral(evaluator, function, ends) if name == "int" else _sum(evaluator, function, ends[0])
+    if name == "int":
+        return _integral(evaluator, function, _split(ends, _kinks(body, index.name, ends, point, evaluator)))
+    if calls(body, _STEPS):
+        raise UndefinedError
+    return _sum(evaluator, function, ends[0])
+
+
+def _split(ends: list["Value"], kinks: list["Value"]) -> list["Value"]:
+    low, high = min(ends), max(ends)
+    inside = sorted({kink for kink in kinks if low < kink < high})
+    return [ends[0], *(inside if ends[0] == low else inside[::-1]), ends[1]]
+
+
+def _kinks(
+    expr: Expr, name: str, ends: list["Value"], point: Mapping[str, Fraction], evaluator: "Evaluator"
+) -> list["Value"]:
+    """Where |..|, floor and their kind bend or jump. UndefinedError unless their arguments are linear."""
+    found = [kink for child in children(expr) for kink in _kinks(child, name, ends, point, evaluator)]
+    if not isinstance(expr, Call) or expr.name not in _STEPS or name not in symbols(expr):
+        return found
+    bends = expr.name not in ("floor", "ceil", "mod")
+    argument = expr.args[0]
+    if expr.name in ("max", "min", "mod"):
+        if len(expr.args) != 2:
+            raise UndefinedError
+        argument = add(argument, neg(expr.args[1])) if bends else divide(argument, expr.args[1])
+    if not is_polynomial(argument, name) or any(not evaluator.context.isfinite(end) for end in ends):
+        raise UndefinedError
+    try:
+        values = [exact(argument, {**point, name: Fraction(x)}, evaluator.work)[0] for x in (0, 1, 2, 3)]
+    except NotExactError as error:
+        raise UndefinedError from error
+    slope = values[1] - values[0]
+    if values[2] - values[1] != slope or values[3] - values[2] != slope:
+        raise UndefinedError
+    if not slope:
+        return found
+    levels = [0]
+    if not bends:
+        reached = sorted(int(slope.numerator * end / slope.denominator + float(values[0])) for end in ends)
+        levels = list(range(reached[0] - 1, reached[1] + 2))
+    if len(levels) > _MAX_KINKS:
+        raise UndefinedError
+    places = [(level - values[0]) / slope for level in levels]
+    return [*found, *(evaluator.context.mpf(place.numerator) / place.denominator for place in places)]
 
 
 def _fraction(x: "Value") -> Fraction:
@@ -74,7 +123,7 @@ def _sum(evaluator: "Evaluator", function: Function, start: "Value") -> "Value":
     terms: list[Value] = []
     while len(terms) < _TERMS:
         terms.append(function(start + len(terms)))
-        if len(terms) > 60 and all(abs(term) < _DIGITS * _DIGITS for term in terms[-8:]):
+        if len(terms) > 60 and all(0 < abs(term) < _DIGITS * _DIGITS for term in terms[-8:]):
             return evaluator.context.fsum(terms)
     early, late = abs(terms[_TERMS // 4]), abs(terms[-1])
     if late > early / 2:
@@ -111,16 +160,22 @@ def _extrapolated(evaluator: "Evaluator", terms: list["Value"], order: int) -> "
 def _limit(
     evaluator: "Evaluator", function: Function, target: Expr, side: int, point: Mapping[str, Fraction]
 ) -> "Value":
-    """From two distances, and for a finite place from both sides."""
+    """From two distances, and for a finite place from both sides. `side` is 2 for a letter that counts."""
     at, context = _end(evaluator, target, point), evaluator.context
+    counts, side = side == 2, side % 2 and side
     if context.isinf(at):
-        values = [function(context.mpf(far) * (1 if at > 0 else -1)) for far in _FAR_OFF]
+        far_off = [far + (0 if counts else between) for far, between in zip(_FAR_OFF, _BETWEEN, strict=True)]
+        places = [context.mpf(far.numerator) / far.denominator for far in far_off]
+        values = [function(place if at > 0 else -place) for place in places]
     else:
         steps = [context.mpf(near.numerator) / near.denominator for near in _NEAR]
         values = [function(at + sign * step) for sign in ((side,) if side else (1, -1)) for step in steps]
     for value in values[:-1]:
         _agreed(evaluator, values[-1], value)
-    return context.mpf(0) if abs(values[-1]) < _DIGITS else values[-1]
+    last, before = abs(values[-1]), abs(values[-2])
+    # What is left of sin(pi n) by rounding is no constant, either.
+    rounding = last != before and last < context.ldexp(1, 200 - evaluator.length)
+    return context.mpf(0) if last < _DIGITS and (last <= before / 10**5 or rounding) else values[-1]
 
 
 def _agreed(evaluator: "Evaluator", value: "Value", other: "Value") -> "Value":

@@ -34,13 +34,20 @@ from rewards.math_answer.tree import (
 if TYPE_CHECKING:
     from rewards.math_answer.parse import Parser
 
+_COUNTING = frozenset("nkmijN")
+"""Letters of a limit that run through whole numbers."""
+_MAX_BOUND = 3
+"""Of sums, limits and integrals within each other."""
 _MAX_ORDER = 6
 _MAX_NODES = 2_000
 
 
 def bound(kind: str, body: Expr, name: str, low: Expr, high: Expr) -> Call:
     """The call that binds a letter of its body."""
-    index = Sym(f"\\index{_depth(body) + 1}")
+    depth = _depth(body) + 1
+    if depth > _MAX_BOUND:
+        raise NotMathError("too many sums or integrals within each other")
+    index = Sym(f"\\index{depth}")
     return Call(kind, (substitute(body, name, index), low, high, index))
 
 
@@ -93,7 +100,7 @@ def limit(parser: "Parser") -> Expr:
     side = _side(parser)
     target = parser.expression()
     parser.expect("close", "{")
-    return bound("lim", parser.term(), index, target, number(side))
+    return bound("lim", parser.term(), index, target, number(side or (2 if index in _COUNTING else 0)))
 
 
 def _side(parser: "Parser") -> int:
@@ -170,7 +177,8 @@ def derivative(parser: "Parser") -> Expr | None:
         parser.tokens[:] = saved
         return None
     if function:
-        return Sym(function + "'" * order) if mark == "d" else Call("fn:partial", (Sym(function), Sym(name)))
+        named = function + "'" * order if name == "x" else f"{function}{chr(39) * order}_{name}"
+        return Sym(named) if mark == "d" else Call("fn:partial", (Sym(function), Sym(name)))
     if not parser.starts_factor():
         raise NotMathError("nothing to differentiate")
     body = parser.term()

@@ -46,7 +46,9 @@ def function(parser: "Parser", name: str) -> Expr:
     exponent: Expr | None = None
     while parser.is_op("_", "^"):
         if parser.take().text == "_":
-            base = parser.argument(whole=True)
+            # TeX reads \\log_48 as the logarithm of 8 to the base 4.
+            alone = parser.peek().kind in ("end", "close") or parser.peek().text in ("+", "-", "*", "/", "^")
+            base = parser.argument(whole=not (alone and parser.token.kind == "num" and parser.token.text.isdigit()))
         elif parser.circle():
             raise NotMathError("degrees of a function")
         else:

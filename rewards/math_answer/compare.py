@@ -26,6 +26,7 @@ from rewards.math_answer.tree import (
     Relation,
     Scalar,
     Sym,
+    Text,
     Time,
     Union,
     add,
@@ -45,7 +46,7 @@ def equivalent(gold: Answer, given: Answer) -> bool:
     """Whether the given answer is the gold one. Never raises, and stops at a fixed amount of work."""
     try:
         return _equal(gold, given, Work())
-    except (TooCostlyError, NoRegionError, RecursionError, OverflowError, ZeroDivisionError):
+    except (TooCostlyError, RecursionError, OverflowError, ValueError, ZeroDivisionError):
         return False
 
 
@@ -195,8 +196,8 @@ def _bounded(relation: Relation, interval: Interval, work: Work) -> bool:
     )  # fmt: skip
 
 
-def _unordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> bool:
-    """Each item has its own partner."""
+def _unordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work, *, named: bool = False) -> bool:
+    """Each item has its own partner; with `named`, one whose label is the same where either is in words."""
     if len(gold) != len(given) or len(gold) > MAX_UNORDERED:
         return False
     left, rest = list(given), []
@@ -207,11 +208,26 @@ def _unordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> b
         else:
             rest.append(item)
     for item in rest:
-        found = next((at for at, other in enumerate(left) if _equal(item, other, work)), None)
+        found = next(
+            (
+                at
+                for at, other in enumerate(left)
+                if _equal(item, other, work) and not (named and _renamed(item, other))
+            ),
+            None,
+        )
         if found is None:
             return False
         left.pop(found)
     return True
+
+
+def _renamed(one: Answer, two: Answer) -> bool:
+    """Whether the labels differ and one of them is in words: Alice = 5 is not Bob = 5."""
+    if not (isinstance(one, Relation) and isinstance(two, Relation)):
+        return False
+    labels = (one.sides[0], two.sides[0])
+    return labels[0] != labels[1] and any(isinstance(label, Text) for label in labels)
 
 
 def _ordered(gold: Sequence[Answer], given: Sequence[Answer], work: Work) -> bool:
@@ -230,7 +246,7 @@ def _collections(gold: Collection, given: Collection, work: Work) -> bool:
         return _unordered(_distinct(gold.items, work), _distinct(given.items, work), work)
     if _names_matter(gold) != _names_matter(given):
         return _ordered(_by_name(gold), _by_name(given), work)
-    return _unordered(gold.items, given.items, work)
+    return _unordered(gold.items, given.items, work, named=_names_matter(gold))
 
 
 def _by_name(collection: Collection) -> tuple[Answer, ...]:
@@ -320,6 +336,11 @@ def _vector(matrix: Matrix, given: Answer, work: Work) -> bool:
     return _ordered([Scalar(cell) for cell in cells], items, work)
 
 
+def _one_cell(matrix: Matrix, scalar: Scalar, work: Work) -> bool:
+    """A row times a column is a number."""
+    return len(matrix.rows) == len(matrix.rows[0]) == 1 and scalars(Scalar(matrix.rows[0][0]), scalar, work)
+
+
 def _rows(matrix: Matrix, given: Collection, work: Work) -> bool:
     """[[1, 2], [3, 4]] is the matrix of these rows."""
     rows = [
@@ -377,6 +398,7 @@ _PAIRS: tuple[tuple[tuple[type, type], Callable[..., bool]], ...] = (
     ((Collection, Scalar), _point),
     ((Interval, Scalar), _point),
     ((Matrix, Matrix), _matrices),
+    ((Matrix, Scalar), _one_cell),
     ((Matrix, Interval), _vector),
     ((Matrix, Collection), _vector_or_rows),
     ((Ratio, Ratio), _ratios),

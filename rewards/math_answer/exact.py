@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import comb, factorial, floor, gcd, lcm, prod
 
-from rewards.math_answer.tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym, bits
+from rewards.math_answer.tree import Add, Call, Const, Expr, Mul, Num, Pow, Sym, bits, symbols
 
 Gaussian = tuple[Fraction, Fraction]
 """Real and imaginary part."""
@@ -179,9 +179,11 @@ def _series(name: str, args: tuple[Expr, ...], point: Mapping[str, Fraction], wo
 
 
 def _integral(args: tuple[Expr, ...], point: Mapping[str, Fraction], work: Work) -> Gaussian:
-    """Of a polynomial of low degree, through its values at 0, 1, 2, ..; four more values show that it is one."""
+    """Of a polynomial of low degree, through its values at 0, 1, 2, ..; four more values show that its degree is."""
     body, low, high, index = args
     assert isinstance(index, Sym)
+    if not is_polynomial(body, index.name):
+        raise NotExactError
     start, stop = exact(low, point, work), exact(high, point, work)
     try:
         values = [exact(body, {**point, index.name: Fraction(k)}, work) for k in range(_MAX_DEGREE + 5)]
@@ -194,6 +196,22 @@ def _integral(args: tuple[Expr, ...], point: Mapping[str, Fraction], work: Work)
         raise NotExactError
     work.spend(20_000)
     return _area(heights, stop[0]) - _area(heights, start[0]), _ZERO
+
+
+def is_polynomial(expr: Expr, name: str) -> bool:
+    """Whether a tree is a polynomial in one symbol by its form; integrals of polynomials count."""
+    if name not in symbols(expr):
+        return True
+    match expr:
+        case Sym():
+            return True
+        case Add(parts) | Mul(parts):
+            return all(is_polynomial(part, name) for part in parts)
+        case Pow(base, Num(exponent)) if exponent.denominator == 1 and exponent >= 0:
+            return is_polynomial(base, name)
+        case Call("int", (body, low, high, Sym(own))):
+            return is_polynomial(body, own) and all(is_polynomial(part, name) for part in (body, low, high))
+    return False
 
 
 def _newton(values: list[Fraction]) -> list[Fraction]:

@@ -8,6 +8,21 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from rewards.math_answer.claims import (
+    LINK,
+    changed_behind,
+    counted_in,
+    denied,
+    doubted,
+    guessed,
+    multiplied,
+    reasoned,
+    verdict,
+    without_contrast,
+    without_lead,
+    without_place,
+)
+
 Place = Literal["boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain"]
 DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain")
 MAX_TEXT = 1_000_000
@@ -101,13 +116,13 @@ def _later_word(text: str, found: Found) -> Found:
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
     """Start, end and content of each balanced box, outermost only."""
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, int, int, int]] = []
     opened: list[tuple[bool, int, int]] = []
     if "boxed" not in text and "fbox" not in text:
-        return found
+        return []
     for brace in _BRACE.finditer(text):
         if brace[1]:
-            found.append((brace.start(), brace.end(), brace[1]))
+            found.append((brace.start(), brace.end(), *brace.span(1)))
         elif brace[0].endswith("{") and brace[0] != "\\{":
             opened.append((len(brace[0]) > 1, brace.start(), brace.end()))
         elif brace[0] == "}" and opened:
@@ -115,11 +130,12 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
             if is_box:
                 while found and found[-1][0] > start:
                     found.pop()
-                found.append((start, brace.end(), text[inside : brace.start()]))
+                found.append((start, brace.end(), inside, brace.start()))
     unclosed = [(start, inside) for is_box, start, inside in opened if is_box]
     if not found and unclosed:
         return _forgiven(text, *unclosed[-1])
-    return found
+    # Only now is anything cut out: boxes in boxes would be copied once for each level.
+    return [(start, end, text[low:high]) for start, end, low, high in found]
 
 
 def _forgiven(text: str, start: int, inside: int) -> list[tuple[int, int, str]]:
@@ -136,11 +152,11 @@ def _boxed(text: str) -> Found | None:
         return None
     joined = [found[-1]]
     for box in reversed(found[:-1]):
-        between = text[box[1] : joined[0][0]]
+        between = text[box[1] : joined[-1][0]]
         if len(between) > 60 or not _JOINT.fullmatch(between) or not re.search(r",|;|and|or|quad", between):
             break
-        joined.insert(0, box)
-    contents = list(dict.fromkeys(box[2].strip() for box in joined))
+        joined.append(box)
+    contents = list(dict.fromkeys(box[2].strip() for box in reversed(joined)))
     return found[-1][1], ", ".join(contents)
 
 
@@ -213,6 +229,8 @@ def _after_phrase(text: str, phrase: re.Match[str]) -> Found | None:
     rest = rest[lead:]
     start = phrase.end() + lead
     math = _MATH.match(rest)
+    if math and changed_behind(rest, math.end()):
+        return start + math.end(), _sentence(rest)
     if math:
         return start + math.end(), _with_neighbours(rest, math)
     sentence = _sentence(rest)
@@ -230,7 +248,7 @@ def _with_neighbours(rest: str, math: re.Match[str]) -> str:
             break
         answer, at = f"{answer}, {_segment(following)}", following.end()
     tail = re.match(r"\s*(?:\\?%|percent\b|pct\b)", rest[at:])
-    return answer + (" %" if tail else "")
+    return answer + (" %" if tail else multiplied(rest, at))
 
 
 def _segment(match: re.Match[str]) -> str:
@@ -244,16 +262,19 @@ def _sentence(rest: str) -> str:
 
 def _said(sentence: str) -> str:
     """What a sentence gives as its answer: `The volume of $ABC$ is 120` gives 120."""
-    sentence = _PLEASANTRY.sub(" ", sentence).strip()
+    sentence = without_contrast(without_place(_PLEASANTRY.sub(" ", sentence).strip().rstrip("*")))
     sentence = _REASON.sub("", sentence).strip() or sentence
     at = sentence.rfind(" is ")
+    if at >= 0 and guessed(sentence[:at]):
+        return sentence
     if at >= 0:
         sentence = sentence[at + 4 :].strip()
+    if _SECOND_CHOICE.match(sentence) or (doubted(sentence) and not _CHOICE.match(sentence)):
+        return sentence
     segments = list(_MATH.finditer(sentence))
     if segments and _math_first(sentence, segments):
-        return _with_neighbours(
-            sentence[segments[-1].start() :], _MATH.match(sentence[segments[-1].start() :]) or segments[-1]
-        )
+        run = sentence[_first_of_run(sentence, segments).start() :]
+        return _with_neighbours(run, _MATH.match(run) or segments[-1])
     return _shortened(sentence)
 
 
@@ -268,6 +289,9 @@ def _inside(at: int, segments: list[re.Match[str]]) -> bool:
 
 
 _CHOICE = re.compile(r"(?:option|choice)?\s*\(?([A-H])\)?(?=[.,:;)]|\s+(?:because|since|as)\b|\s*$)")
+_SECOND_CHOICE = re.compile(
+    r"(?:[Oo]ption |[Cc]hoice )?\(?[A-H]\)?\s*[,;]\s*(?:(?:or|and|but|maybe|perhaps|possibly)\b|\(?[A-H]\b)"
+)
 
 
 def _shortened(sentence: str) -> str:
@@ -276,9 +300,11 @@ def _shortened(sentence: str) -> str:
     if choice:
         return choice[1]
     words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", sentence))
-    numbers = _PLAIN_NUMBER.findall(sentence)
+    numbers = list(_PLAIN_NUMBER.finditer(sentence))
     if numbers and len(words) >= 2 and not re.search(r"[=<>\\^]", sentence):
-        return str(numbers[-1]).strip()
+        if denied(sentence, numbers[-1].start(), numbers[-1].end()):
+            return sentence
+        return numbers[-1][0].strip() + multiplied(sentence, numbers[-1].end())
     return sentence
 
 
@@ -295,37 +321,41 @@ def _fenced(text: str) -> Found | None:
 
 
 def _plain(text: str) -> Found | None:
-    """The whole text when it is short, else the last formula or number."""
+    """The whole text when it is short, else the last formula or number, unless its sentence denies it."""
     text = _PLEASANTRY.sub(" ", text).strip()
     if not text:
         return None
-    said = _last_words(text[-4_000:])
+    stated = reasoned(text) or counted_in(text)
+    if stated:
+        return len(text), stated
+    tail = without_place(text[-4_000:])
+    said = _last_words(tail)
     if said:
         return len(text), said
-    if len(text) <= 150 and "\n" not in text and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text):
-        return len(text), text
-    tail = text[-4_000:]
+    if len(text) <= 150 and "\n" not in text and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", without_lead(text)):
+        return len(text), without_lead(text)
     segments = list(_MATH.finditer(tail))
     numbers = [m for m in _PLAIN_NUMBER.finditer(tail) if not _inside(m.start(), segments)]
     if segments and (not numbers or segments[-1].start() > numbers[-1].start()):
         last = _first_of_run(tail, segments)
+        if denied(tail, last.start(), segments[-1].end()):
+            return len(text), text
         return len(text), _with_neighbours(tail[last.start() :], _MATH.match(tail[last.start() :]) or last)
     if numbers:
-        return len(text), numbers[-1][0].strip()
-    choice = re.search(r"\b([A-H])\s*[.)]?\s*$", text[-60:])
-    return len(text), choice[1] if choice else _verdict(text)
+        if denied(tail, numbers[-1].start(), numbers[-1].end()):
+            return len(text), text
+        return len(text), numbers[-1][0].strip() + multiplied(tail, numbers[-1].end())
+    return len(text), _chosen(text[-60:]) or verdict(text)
 
 
-def _verdict(text: str) -> str:
-    """The answer of a text without numbers: its leading yes or no, or up to three words behind its last `is`."""
-    leading = re.match(r"(yes|no|true|false)\b[,.]", text, re.IGNORECASE)
-    if leading:
-        return leading[1]
-    link = re.search(r".*\bis\s+(\w+(?: \w+){0,2})\.?$", text[-300:], re.DOTALL)
-    return link[1] if link else text
+def _chosen(tail: str) -> str:
+    """The letter of a choice that ends a text, unless it is denied or the last of several."""
+    choice = re.search(r"\b([A-H])\s*[.)]?\s*$", tail)
+    if not choice or denied(tail, choice.start(), choice.end()):
+        return ""
+    return "" if re.search(r"\b[A-H]\s*(?:,|or|and|,\s*or)\s*$", tail[: choice.start()]) else choice[1]
 
 
-_LINK = re.compile(r"\b(?:is|are|equals|be|Therefore,?|So,?|Thus,?|Hence,?|gives|choose|pick|select)\s+(?=\S)")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _FORMULA_WORDS = "sqrt sin cos tan log inf infinity and cbrt arctan arcsin arccos exp max min"
 _MATH_WORDS = frozenset(_FORMULA_WORDS.split())
@@ -333,8 +363,8 @@ _MATH_WORDS = frozenset(_FORMULA_WORDS.split())
 
 def _last_words(text: str) -> str:
     """What follows the last `is`, `are` or `thus` of the text, if it is a bare formula: `The point is (1, 2).`"""
-    links = list(_LINK.finditer(text[-400:]))
-    if not links:
+    links = list(LINK.finditer(text[-400:]))
+    if not links or denied(text[-400:], links[-1].end(), len(text[-400:])):
         return ""
     said = text[-400:][links[-1].end() :].strip()
     said = said[:-1].rstrip() if said.endswith(".") else said

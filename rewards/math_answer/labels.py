@@ -2,6 +2,7 @@
 
 import re
 
+from rewards.math_answer.stops import changes
 from rewards.math_answer.tree import (
     MINUS_ONE,
     Answer,
@@ -26,7 +27,7 @@ def is_label(side: Answer) -> bool:
     """A name that an answer may carry or leave out: x, f(x), AB, |AB|, NO/BO, (x, y), a word."""
     match side:
         case Text(words):
-            return not words or bool(_WORDS.fullmatch(words))
+            return not words or (bool(_WORDS.fullmatch(words)) and not changes(words))
         case Scalar(expr, ""):
             return is_name(expr)
         case Interval(low, high, False, False):
@@ -73,6 +74,10 @@ def renamed_as(one: Answer, two: Answer, first: Answer | None, second: Answer | 
     assert first is not None
     assert second is not None
     match one, two, second:
-        case Scalar(Call(_, (Sym(),) as new)), Scalar(Call(_, (Sym(old),))), Scalar(expr, unit):
-            return first, Scalar(substitute(expr, old, new[0]), unit)
+        case Scalar(Call(_, new)), Scalar(Call(_, old)), Scalar(expr, unit) if len(new) == len(old):
+            for at, argument in enumerate(old):
+                expr = substitute(expr, argument.name, Sym(f"\\argument{at}")) if isinstance(argument, Sym) else expr
+            for at, argument in enumerate(new):
+                expr = substitute(expr, f"\\argument{at}", argument)
+            return first, Scalar(expr, unit)
     return first, second

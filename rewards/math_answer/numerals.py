@@ -20,7 +20,7 @@ def numeral(cursor: Cursor) -> Num:
         fraction = _mixed(cursor)
         if fraction is not None:
             return Num(value + fraction)
-    return Num(value, token.digits)
+    return Num(value, token.digits, token.places)
 
 
 def _is_script(cursor: Cursor) -> bool:

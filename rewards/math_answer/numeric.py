@@ -33,6 +33,8 @@ from rewards.math_answer.tree import (
 )
 
 _MAX_NODES = 2_400
+_JUMPS = frozenset(("floor", "ceil", "mod"))
+"""Functions that whole numbers tell apart: the ceiling of x is its floor and one at all other points."""
 _STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn", "mod", "arg"))
 
 
@@ -139,12 +141,15 @@ def _points(a: Expr, b: Expr, count: int) -> Iterator[dict[str, Fraction]]:
         signs = (1,) if index % 2 == 0 else (1, -1)
         point = {name: Fraction(dice.choice(signs) * dice.randint(17, reach), 1_009) for name in names}
         yield {**point, **{name: Fraction(dice.randint(3, 7 + 4 * index)) for name in sorted(counts)}}
+    if names and (calls(a, _JUMPS) or calls(b, _JUMPS)):
+        for whole in range(-5, 13):
+            yield {name: Fraction(whole * (at + 1) + at) for at, name in enumerate(names)}
 
 
 def _largest(expr: Expr) -> int:
     """The largest number written in the tree, within reason: where steps like |x - 1000| may hide."""
     if isinstance(expr, Num):
-        return min(int(abs(expr.value)) + 2, 10**9)
+        return min(int(abs(expr.value)) + 2, 10**14)
     return max(map(_largest, children(expr)), default=2)
 
 

@@ -27,6 +27,8 @@ from rewards.math_answer.units import read_unit
 
 _ONE_LETTER = frozenset("mgshLJNVWA")
 _CONSTANTS = frozenset(("C", "c", "K", "k", "C_1", "c_1"))
+_COEFFICIENTS = frozenset("abcdkmnpqrABCDK")
+"""Letters beside which another such letter need be no constant of integration."""
 
 
 def as_quantity(scalar: Scalar) -> Scalar | None:
@@ -105,7 +107,10 @@ def constant_of_integration(expr: Expr) -> str:
 def with_constant(expr: Expr, other: Expr) -> Expr | None:
     """F(x) + K, and c_1 f + c_2 g, with the constants named as in the other answer."""
     own, wanted = constant_of_integration(expr), constant_of_integration(other)
+    letters = symbols(expr) | symbols(other)
     if own and wanted and own != wanted and wanted not in symbols(expr):
+        if (letters - {own, wanted}) & _COEFFICIENTS:
+            return None
         return substitute(expr, own, Sym(wanted))
     numbered = [name for name in symbols(expr) if re.fullmatch(r"[cC]_\d", name)]
     for name in numbered:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from rewards.math_answer.exact import NotExactError, Work, exact
+from rewards.math_answer.exact import NotExactError, Work, exact, is_polynomial
 from rewards.math_answer.numeric import real_value, same
 from rewards.math_answer.tree import (
     INFINITY,
@@ -85,6 +85,9 @@ def variable(answer: Answer) -> str:
     match answer:
         case Relation(sides, _):
             for side in sides:
+                if isinstance(side, Scalar) and isinstance(side.expr, Call) and _is_name(side.expr):
+                    function = len(side.expr.args) == 1 and isinstance(side.expr.args[0], Sym)
+                    return "y" if function and side.expr.name.startswith("fn:") else repr(side.expr)
                 names = symbols(side.expr) if isinstance(side, Scalar) else frozenset()
                 if len(names) == 1:
                     return next(iter(names))
@@ -192,11 +195,13 @@ def _linear(expr: Expr, work: Work) -> tuple[Fraction, Fraction, bool]:
             raise NoRegionError
         return slope, offset, True
     names = symbols(expr)
+    if len(names) != 1 or not is_polynomial(expr, next(iter(names))):
+        raise NoRegionError
     try:
         values = [exact(expr, dict.fromkeys(names, Fraction(x)), work) for x in (0, 1, 2, 5, -7)]
     except (NotExactError, ZeroDivisionError) as error:
         raise NoRegionError from error
-    if len(names) != 1 or any(value[1] for value in values):
+    if any(value[1] for value in values):
         raise NoRegionError
     offset, slope = values[0][0], values[1][0] - values[0][0]
     if not slope or any(value[0] != offset + slope * x for value, x in zip(values, (0, 1, 2, 5, -7), strict=True)):

@@ -112,8 +112,6 @@ def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
     value = real_value(gold, work)
     if value is None or not value:
         return False
-    size = Fraction(1)
-    while given.value.denominator > 1 and (given.value / size).denominator > 1 and size.denominator < 10**400:
-        size /= 10
+    size = Fraction(10) ** -given.places
     gap = abs(value - given.value)
     return gap <= size / 2 or (gap < size and abs(given.value) < abs(value))

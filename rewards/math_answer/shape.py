@@ -6,11 +6,13 @@ what is left between them goes to the expression parser. What has no kind is a t
 
 import functools
 import re
+from itertools import pairwise
 
 from rewards.math_answer.labels import is_label
 from rewards.math_answer.matrix import END, Tokens, closing, has, matrix, split, whole_expression
 from rewards.math_answer.parse import Parser
 from rewards.math_answer.quantities import compound
+from rewards.math_answer.stops import changes
 from rewards.math_answer.systems import system
 from rewards.math_answer.text import clean, squeeze
 from rewards.math_answer.tokens import NotMathError, tokenize
@@ -35,6 +37,7 @@ from rewards.math_answer.tree import (
     substitute,
     symbols,
 )
+from rewards.math_answer.units import read_unit
 from rewards.math_answer.words import is_words, named, plain_text, spelled_out
 
 _TIME = re.compile(
@@ -51,6 +54,9 @@ _REALS = {
     "\\R_+": Interval(ZERO, INFINITY, False, False),
     "\\R^-": Interval(neg(INFINITY), ZERO, False, False),
 }
+_OF_UNITS = frozenset(("/", "^", "*", "{", "}", "-", "(", ")", "."))
+"""Signs within a unit, beside its words and small powers."""
+_ORDINALS = frozenset(("st", "nd", "rd", "th"))
 _NO_BRACES = str.maketrans("", "", "{}")
 
 
@@ -128,6 +134,8 @@ def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
     if any(isinstance(item, Text) for item in items) and not all(isinstance(item, Text | Scalar) for item in items):
         raise NotMathError("words among values")
     values = [item for item in items if isinstance(item, Scalar)]
+    if has(tokens, ("op", "and"), ("op", "or")) and any(symbols(value.expr) for value in values):
+        raise NotMathError("a logical formula")
     if len(values) == len(items) and (whole := compound(values)):
         return whole
     separate = has(tokens, *_AND) and all(isinstance(item, Interval) and not _is_pair(item) for item in items)
@@ -140,12 +148,24 @@ def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
         and not all(isinstance(item, Interval) and _is_pair(item) for item in items)
     ):
         return Union(tuple(items))
+    items = _congruent(items)
     # a, b = 1, 2 and x = 1, 2, 3: the label is said once for all.
     first = items[0]
     labelled = isinstance(first, Relation) and first.ops == ("=",) and is_label(first.sides[0])
     if labelled and isinstance(first, Relation) and all(isinstance(item, Scalar) for item in items[1:]):
-        items = [first.sides[1], *items[1:]]
+        items = [Relation((first.sides[0], value), ("=",)) for value in (first.sides[1], *items[1:])]
     return Collection("list", tuple(part for item in items for part in _flattened(item)))
+
+
+def _congruent(items: list[Answer]) -> list[Answer]:
+    """n = 1, 3 (mod 4): the modulus is said once for all."""
+    match items[0], items[-1]:
+        case Relation((label, Scalar(_, "") as value), ("==",)), Scalar(_, unit) if unit.startswith("mod "):
+            rest = [value, *items[1:]]
+            if all(isinstance(item, Scalar) and item.unit in ("", unit) for item in rest):
+                values = [Scalar(item.expr, unit) for item in rest if isinstance(item, Scalar)]
+                return [Relation((label, value), ("=",)) for value in values]
+    return items
 
 
 def _flattened(item: Answer) -> tuple[Answer, ...]:
@@ -215,6 +235,9 @@ def _relation(pieces: list[Tokens], ops: list[str]) -> Answer:
         raise NotMathError("a relation needs a right side")
     if any(op in ("=>", "->") for op in ops):
         last = max(i for i, op in enumerate(ops) if op in ("=>", "->"))
+        before = _side(pieces[last], first=True)
+        if isinstance(before, Scalar) and not symbols(before.expr) and (last == 0 or ops[last - 1] in ("=>", "->")):
+            raise NotMathError("a number leads nowhere")
         return answer(pieces[last + 1]) if last == len(ops) - 1 else _relation(pieces[last + 1 :], ops[last + 1 :])
     sides = [_side(piece, first=not i) for i, piece in enumerate(pieces)]
     if ops == ["in"] and is_label(sides[0]) and isinstance(sides[1], Interval | Union | Meet | Collection):
@@ -225,7 +248,8 @@ def _relation(pieces: list[Tokens], ops: list[str]) -> Answer:
     if isinstance(values, Scalar) and values.unit.startswith("mod "):
         ops = ["=" if op == "==" else op for op in ops]
     if ops == ["="] and is_label(sides[0]) and isinstance(values, Collection) and values.kind == "list":
-        return values if len(values.items) > 1 else Relation(tuple(sides), ("=",))
+        several = tuple(Relation((sides[0], value), ("=",)) for value in values.items)
+        return Collection("list", several) if len(several) > 1 else Relation(tuple(sides), ("=",))
     return Relation(tuple(sides), tuple(ops))
 
 
@@ -242,7 +266,8 @@ def _side(tokens: Tokens, *, first: bool) -> Answer:
 
 def _ratio(pieces: list[Tokens]) -> Answer:
     if len(pieces) == 2 and pieces[0] and pieces[0][0].kind == "text":
-        return answer(pieces[1])
+        label = Text(squeeze(" ".join(token.text for token in pieces[0])).lower())
+        return Relation((label, answer(pieces[1])), ("=",))
     return Ratio(tuple(whole_expression(piece) for piece in pieces))
 
 
@@ -344,17 +369,23 @@ def _currency(tokens: Tokens) -> tuple[str, Tokens]:
 
 
 def _unit(tokens: Tokens) -> str:
-    """What stands behind a value, as words; it must begin with one."""
-    if tokens[0].kind == "op" and tokens[0].text in _CURRENCY:
+    """What stands behind a value, as words: one run of text with / and small powers, and nothing behind it."""
+    if len(tokens) == 1 and tokens[0].kind == "op" and tokens[0].text in _CURRENCY:
         return tokens[0].text
-    if tokens[0].kind != "text":
+    if tokens[0].kind != "text" or tokens[0].text.startswith("mod "):
+        if len(tokens) == 1 and re.fullmatch(r"mod \d{1,40}", tokens[0].text):
+            return tokens[0].text
         raise NotMathError("something is left")
-    words = []
-    for token in tokens:
-        if token.kind in ("rel", "cmd", "base") or (token.kind == "num" and token.digits):
+    for before, token in pairwise(tokens):
+        raised = before.text in ("^", "{", "-") and token.kind == "num" and len(token.text) == 1
+        below = token.kind == "sym" and (before.text in ("/", "per", "*") or before.kind == "sym")
+        if not (token.kind == "text" or raised or below or token.text in _OF_UNITS):
             raise NotMathError("no unit")
-        words.append(token.text)
-    return " ".join(words)
+    words = " ".join(token.text for token in tokens)
+    unknown = len(words) == 2 and words.isalpha() and words not in _ORDINALS and read_unit(words) is None
+    if tokens[-1].text in ("^", "/", "*", "-") or unknown or changes(words):
+        raise NotMathError("no unit")
+    return words
 
 
 def _has_sign(expr: Expr) -> bool:

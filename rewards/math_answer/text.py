@@ -141,6 +141,17 @@ _REWRITES = (
         r"\\text{\1\2/\3\4}",
     ),
     ("to", re.compile(r"(?<=[\d}]) ?(?:\\text ?\{ ?to ?\}|\bto\b) ?(?=\d)"), ":"),
+    (
+        "mod",
+        re.compile(r"\( ?\\(?:mathrm|text|operatorname) ?\{ ?mod ?\} ?\{? ?(\d{1,40}) ?\}? ?\)"),
+        r"\\pmod{\1}",
+    ),
+    (
+        "mod",
+        re.compile(r"(\\equiv(?![a-zA-Z])[^\\=]{1,60})\\b?mod ?\{? ?(\d{1,40}) ?\}? ?$"),
+        r"\1\\pmod{\2}",
+    ),
+    ("\\\\", re.compile(r"\\\\ ?\[ ?-?[\d.]{1,9} ?(?:pt|em|ex|mm|cm|in) ?\]"), r"\\\\ "),
     ("mod", re.compile(r"\\pmod ?(\d+)|\(\\?b?mod ?\{?(\d+)\}?\)"), r"\\pmod{\1\2}"),
     ("mod", re.compile(r"\\pmod ?\{ ?(\d{1,40}) ?\}"), r"\\text{mod \1}"),
 )

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rewards.math_answer.stops import multiplier
 from rewards.math_answer.text import MAX_CHARS, match_brace
-from rewards.math_answer.units import UNITS
+from rewards.math_answer.units import ONE_LETTER_UNITS, UNITS
 
 MAX_TOKENS = 2_000
 
@@ -23,6 +24,8 @@ class Token:
     digits: int = 0
     spaced: bool = False
     """Whether a blank stood in front."""
+    places: int = 0
+    """Of a decimal: the digits behind its point, less its power of ten."""
 
 
 class NotMathError(ValueError):
@@ -122,10 +125,25 @@ def tokenize(text: str) -> list[Token]:
             new, at = _worded(piece.rstrip("*")[1:], text, at)
         else:
             new = _TOKENS[group](piece)
+        new = _beside(tokens, new)
         depth += sum((token.kind == "open") - (token.kind == "close") for token in new if token.text != "{")
-        tokens += [Token(t.kind, t.text, t.value, t.digits, spaced and not i) for i, t in enumerate(new)]
+        tokens += [Token(t.kind, t.text, t.value, t.digits, spaced and not i, t.places) for i, t in enumerate(new)]
         spaced = False
     return [*_with_times(tokens), Token("end", "")]
+
+
+def _beside(tokens: list[Token], new: list[Token]) -> list[Token]:
+    """Words behind a value: `million` multiplies it; one letter is a symbol unless it is a unit that follows one."""
+    if len(new) != 1 or new[0].kind != "text":
+        return new
+    text = new[0].text
+    behind = bool(tokens) and (tokens[-1].kind in ("num", "base", "sym", "close", "text") or tokens[-1].text == "pi")
+    if behind and tokens[-1].kind != "text" and (factor := multiplier(text)):
+        times = [Token("op", "*"), Token("num", str(factor[0]), factor[0])]
+        return [*times, *([Token("text", factor[1])] if factor[1] else [])]
+    if len(text) == 1 and text.isalpha() and not (behind and text in ONE_LETTER_UNITS):
+        return [Token("sym", text)]
+    return new
 
 
 def _follows_value(token: Token, word: str) -> bool:
@@ -176,6 +194,12 @@ def _texted(content: str) -> list[Token]:
         return [Token("sep", core or ",")] if core or "," in content else []
     if re.fullmatch(r"[-+]?[\d.,/]+\s*%?", content):
         return tokenize(content)[:-1]
+    if core in ("percent", "pct"):
+        return [Token("op", "%")]
+    if modulus := re.fullmatch(r"(?:\\text\{)?\(? ?mod (\d{1,40}) ?\)?\}?", content):
+        return [Token("text", f"mod {modulus[1]}")]
+    if content in _WORD_COMMANDS or content[0] in "^!":
+        return tokenize(content)[:-1]
     return [Token("text", content)]
 
 
@@ -184,8 +208,11 @@ def _number(piece: str) -> list[Token]:
     if len(mantissa) > 4_000 or (mark and abs(int(exponent)) > 4_000):
         raise NotMathError("too many digits")
     value = Fraction(mantissa.rstrip(".") or "0") * Fraction(10) ** int(exponent or 0)
+    if "." not in mantissa.rstrip("."):
+        return [Token("num", mantissa, value)]
     written = mantissa.replace(".", "").lstrip("0")
-    return [Token("num", mantissa, value, max(1, len(written)) if "." in mantissa.rstrip(".") else 0)]
+    places = len(mantissa.partition(".")[2]) - int(exponent or 0)
+    return [Token("num", mantissa, value, max(1, len(written)), places=places)]
 
 
 _WORD_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -255,7 +282,7 @@ def _word(piece: str) -> list[Token]:
             return [Token("cmd", piece[:length]), *_word(piece[length:])]
     if piece.endswith("pi") and len(piece) <= 4:
         return [*(Token("sym", letter) for letter in piece[:-2]), Token("cmd", "pi")]
-    if len(piece) >= 4 or piece in ("mod", "for", "the", "not", "are"):
+    if len(piece) >= 4 or piece in ("mod", "for", "the", "not", "are", "per"):
         return [Token("text", piece)]
     return [Token("sym", letter) for letter in piece]
 

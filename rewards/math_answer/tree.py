@@ -17,6 +17,8 @@ class Num:
     value: Fraction
     digits: int = 0
     """Significant digits as written, when it was written as a decimal; 0 for integers and computed values."""
+    places: int = 0
+    """Of such a decimal: how many of its digits, closing zeros among them, stand behind the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +160,18 @@ def mul(*factors: Expr) -> Expr:
             product = Fraction(1)
             for value in values:
                 product *= value
-            return Num(product, _kept_digits(factors))
+            return Num(product, *_kept_digits(factors))
     return Mul(factors)
 
 
-def _kept_digits(factors: tuple[Expr, ...]) -> int:
-    """The digits of a decimal in scientific notation: of one decimal among powers of ten."""
+def _kept_digits(factors: tuple[Expr, ...]) -> tuple[int, int]:
+    """The digits and places of a decimal in scientific notation: of one decimal among powers of ten."""
     others = [factor.value for factor in factors if isinstance(factor, Num) and not factor.digits]
-    decimals = [factor.digits for factor in factors if isinstance(factor, Num) and factor.digits]
-    return decimals[0] if len(decimals) == 1 and all(map(_is_power_of_ten, others)) else 0
+    decimals = [factor for factor in factors if isinstance(factor, Num) and factor.digits]
+    if len(decimals) != 1 or not all(map(_is_power_of_ten, others)):
+        return 0, 0
+    raised = sum(len(str(value.numerator)) - len(str(value.denominator)) for value in others)
+    return decimals[0].digits, decimals[0].places - raised
 
 
 def _is_power_of_ten(value: Fraction) -> bool:
@@ -177,7 +182,7 @@ def _is_power_of_ten(value: Fraction) -> bool:
 def neg(expr: Expr) -> Expr:
     """-expr; a decimal keeps its digits, and a degree or percent sign stays outermost."""
     if isinstance(expr, Num):
-        return Num(-expr.value, expr.digits)
+        return Num(-expr.value, expr.digits, expr.places)
     if isinstance(expr, Call) and expr.name in ("deg", "pct"):
         return Call(expr.name, (neg(expr.args[0]),))
     return Mul((MINUS_ONE, expr))

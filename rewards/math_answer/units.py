@@ -38,6 +38,7 @@ pressure: pa pascal 1; kpa kilopascal 1000
 celsius: °c celsius 1
 fahrenheit: °f fahrenheit 1
 amount: mol mole 1
+cup: cup 1
 """
 """dimension: names factor; ... What has no fixed factor, like a month or a gallon, is a dimension of its own."""
 
@@ -59,6 +60,8 @@ _TABLE = _table()
 _PLURALS = frozenset(name + "s" for name in _TABLE if len(name) > 2)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu"}
+ONE_LETTER_UNITS = frozenset("mgshlLJNVWA")
+"""Letters that stand for a unit where a number precedes them; other letters are symbols."""
 _PIECE = re.compile(r"([a-z$%€£¥°]+)\.?\s*(?:\^?\s*\{?\s*(-?\d)\s*\}?)?")
 
 

@@ -37,6 +37,8 @@ _SAME_WORDS = {
     "does not exist": "dne", "the limit does not exist": "dne", "doesn't exist": "dne",
     "no solutions": "no solution", "there is no solution": "no solution", "there are no solutions": "no solution",
 }  # fmt: skip
+_CAPITALS = frozenset(("yes", "no", "dne", "one", "two", "six", "ten"))
+"""Short words, which say the same in capitals; AB is not ab."""
 _SHORT = "no on or is at am an as by do go he if in it me my of so to up us we be"
 _SHORT_WORDS = frozenset(_SHORT.split())
 
@@ -58,12 +60,16 @@ def plain_text(text: str) -> Text:
         r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|operatorname|textrm|emph|textsf|texttt)\s*(?=\{)", " ", text
     )
     words = re.sub(r"\$|\\[ ,;!]" if re.search(r"\\[a-zA-Z]|[_^]", words) else r"[{}$]|\\[ ,;!]", " ", words)
+    words = re.sub(r"\\wedge(?![a-zA-Z])", r"\\land", re.sub(r"\\vee(?![a-zA-Z])", r"\\lor", words))
     words = " ".join(re.sub(r"\\(?:[lc]?dots[bc]?)(?![a-zA-Z])", "...", words).split())
-    words = words.lstrip(" :\"'`*").rstrip(" .,;:\"'`*") if not words.endswith("...") else words
+    closing = ' .,;:"`*' if words.endswith("'") and not words.startswith(("'", "`", '"')) else " .,;:\"'`*"
+    words = words.lstrip(" :\"'`*").rstrip(closing) if not words.endswith("...") else words
     if words.startswith("(") and words.endswith(")") and words.count("(") == 1:
         words = words[1:-1].strip()
     words = _SAME_WORDS.get(words.lower(), words)
-    return Text(words if len(words) == 1 else squeeze(re.sub(r"(?<=[a-zA-Z])-(?=[a-zA-Z])", " ", words)).lower())
+    if len(words) == 1 or (len(words) < 4 and words.isupper() and words.lower() not in _CAPITALS):
+        return Text(words)
+    return Text(squeeze(re.sub(r"(?<=[a-zA-Z])-(?=[a-z])|(?<=[a-z])-(?=[A-Z])", " ", words)).lower())
 
 
 def letter(text: str) -> str:
