@@ -22,7 +22,7 @@ from torch import Tensor
 from grpo_lightning import objective
 from grpo_lightning.advantages import AdvantageConfig, group_advantages
 from grpo_lightning.batching import micro_batches, totals_of
-from grpo_lightning.combine import weighted_sum
+from grpo_lightning.combine import CombineConfig, weighted_sum
 from grpo_lightning.filters import FilterConfig, outcome
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.mismatch import MismatchConfig, accepts
@@ -175,7 +175,8 @@ def ours(given: Data, config: ObjectiveConfig, parts: Sequence[Rows] = (), **mis
         for i, cut in cuts
     ]
     against = MismatchConfig(**mismatch)
-    recipe = Recipe(advantage=AdvantageConfig(), objective=config, filters=FilterConfig(), mismatch=against)
+    settings = {"advantage": AdvantageConfig(), "filters": FilterConfig(), "combine": CombineConfig()}
+    recipe = Recipe(objective=config, mismatch=against, **settings)
     if recipe.looks_again:
         told = [TokenLogprobs(logprobs=given.proximal[i][cut], entropy=given.entropy[i][cut]) for i, cut in cuts]
         samples, _ = reweighted(samples, told, recipe, Ranks.one())
