@@ -303,7 +303,7 @@ def test_a_group_is_scored_while_others_are_generated(meet: Reward, tmp_path: Pa
         found = collect(
             prompts,
             config=FilterConfig(),
-            reward="meet",
+            judge=lambda scores: scores.rewards[:, :, 0],
             generate=generate,
             stream=scorer.stream,
             draw=lambda count: [],
@@ -328,7 +328,7 @@ def test_the_seconds_of_scoring_are_those_after_generation() -> None:
             found = collect(
                 [group().prompt],
                 config=FilterConfig(),
-                reward="obey",
+                judge=lambda scores: scores.rewards[:, :, 0],
                 generate=generate,
                 stream=scorer.stream,
                 draw=lambda count: [],

@@ -116,7 +116,7 @@ def test_resume_restores_everything_that_moves(tmp_path: Path) -> None:
     }
     whole, rows, trainer = run(tmp_path, **settings)
     assert len({row["update/beta"] for row in rows.rows}) == len(rows.rows), "beta is adapted"
-    assert len({row["update/entropy_bonus"] for row in rows.rows}) > 3
+    assert len({row["update/entropy_bonus"] for row in rows.rows}) > 2
     assert whole.data.drawn > 0, "prompts are refilled"
     moved = dict(whole.reference.state_dict())
     saved = sorted((tmp_path / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
