@@ -9,12 +9,13 @@ from typing import cast
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
+from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import Rollout
 from grpo_lightning.module import GRPOModule
-from grpo_lightning.policy import write_policy
 from grpo_lightning.preparation import Prepared
+from grpo_lightning.sharding import full_state
 from grpo_lightning.types import Scores
 
 
@@ -70,10 +71,15 @@ class ExportPolicy(Callback):
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = cast(GRPOModule, pl_module)
-        write_policy(module.model, module.vocabulary, Path(self.folder or Path(trainer.default_root_dir) / "policy"))
+        state = full_state(module.model)  # on every rank: shares are gathered
+        if trainer.is_global_zero:
+            run = Path(trainer.default_root_dir)
+            folder = Path(self.folder or run / "policy")
+            write_policy(
+                folder, module.policy_config, module.model, state, module.vocabulary, seed=module.seed, run=run
+            )
 
 
 class CloseScorer(Callback):

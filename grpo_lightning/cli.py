@@ -21,6 +21,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from grpo_lightning import __version__
 from grpo_lightning.callbacks import CloseScorer, Pages, WatchBalance, WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
+from grpo_lightning.exporting import export_checkpoint
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.report import BeforeAfter
@@ -42,10 +43,11 @@ class GRPOTrainer(Trainer):
             model: The module whose settings name the policy.
             datamodule: Not used; the configs of a run have it.
             folder: Where to write.
-            ckpt_path: A checkpoint file, or `last` for the run's latest.
+            ckpt_path: A checkpoint, file or folder, or `last` for the run's latest.
 
         """
-        model.export(Path(ckpt_path), Path(folder))
+        run = Path(self.default_root_dir)
+        export_checkpoint(model.policy_config, Path(ckpt_path), Path(folder), seed=model.seed, run=run)
         print(f"policy of {ckpt_path} written to {folder}")
 
 

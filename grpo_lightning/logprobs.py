@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
 from grpo_lightning.policy import project
+from grpo_lightning.sharding import as_forward, inference
 
 PACKING_TOLERANCE = 0.05
 """Difference in log-prob that rounding in bfloat16 explains; sequences that see each other differ by more."""
@@ -39,6 +40,13 @@ def completion_logprobs(
 
     The hidden state at position t predicts the token at t + 1. Entropy has a gradient only if asked for.
     """
+    logprobs, entropy = as_forward(policy, _token_logprobs)(batch, temperature, entropy_gradient)
+    return TokenLogprobs(logprobs=logprobs, entropy=entropy)
+
+
+def _token_logprobs(
+    policy: PreTrainedModel, batch: MicroBatch, temperature: float, entropy_gradient: bool
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     output = policy.base_model(
         input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=None, use_cache=False
     )
@@ -56,25 +64,24 @@ def completion_logprobs(
             logprob, entropy = _head(policy, part, target, temperature, entropy_gradient)
         logprobs.append(logprob)
         entropies.append(entropy)
-    return TokenLogprobs(logprobs=torch.cat(logprobs), entropy=torch.cat(entropies))
+    return torch.cat(logprobs), torch.cat(entropies)
 
 
-@torch.no_grad()
 def sample_logprobs(
     policy: PreTrainedModel, samples: Sequence[Sample], *, temperature: float, max_tokens: int, layout: Layout
 ) -> list[TokenLogprobs]:
     """What the policy says of each sample, without gradient; on the CPU."""
     found: dict[int, TokenLogprobs] = {}
-    for batch in micro_batches(samples, max_tokens=max_tokens, layout=layout):
-        tokens = completion_logprobs(policy, batch.to(policy.device), temperature=temperature)
-        lengths = batch.lengths.tolist()
-        parts = zip(tokens.logprobs.cpu().split(lengths), tokens.entropy.cpu().split(lengths), strict=True)
-        for i, (logprobs, entropy) in zip(batch.order, parts, strict=True):
-            found[i] = TokenLogprobs(logprobs=logprobs, entropy=entropy)
+    with inference(policy):
+        for batch in micro_batches(samples, max_tokens=max_tokens, layout=layout):
+            tokens = completion_logprobs(policy, batch.to(policy.device), temperature=temperature)
+            lengths = batch.lengths.tolist()
+            parts = zip(tokens.logprobs.cpu().split(lengths), tokens.entropy.cpu().split(lengths), strict=True)
+            for i, (logprobs, entropy) in zip(batch.order, parts, strict=True):
+                found[i] = TokenLogprobs(logprobs=logprobs, entropy=entropy)
     return [found[i] for i in range(len(samples))]
 
 
-@torch.no_grad()
 def check_packing(policy: PreTrainedModel) -> None:
     """Refuses a model in which sequences packed into one row see each other; transformers does not say so itself."""
     vocabulary = policy.config.get_text_config(decoder=True).vocab_size
@@ -92,7 +99,10 @@ def check_packing(policy: PreTrainedModel) -> None:
     ]
     (packed,) = micro_batches(samples, max_tokens=100, layout="packed")
     (padded,) = micro_batches(samples, max_tokens=100, layout="padded")
-    one, other = (completion_logprobs(policy, batch, temperature=1.0).logprobs for batch in (packed, padded))
+    with inference(policy):
+        one, other = (
+            completion_logprobs(policy, batch.to(policy.device), temperature=1.0).logprobs for batch in (packed, padded)
+        )
     difference = float((one - other).abs().max())
     if not difference <= PACKING_TOLERANCE:
         raise ValueError(

@@ -90,6 +90,13 @@ def tally_scores(tally: Tally, scores: Scores, *, accuracy: str) -> None:
         tally.maximum(f"reward/{name}/latency_p99", scores.stats[k].latency_p99)
 
 
+def tally_step(tally: Tally, found: Collected, batch: Prepared, *, accuracy: str) -> None:
+    """All that a step says of its rollout, its rewards, and what became of them."""
+    tally_rollout(tally, found.rollout)
+    tally_scores(tally, found.scores, accuracy=accuracy)
+    tally_prepared(tally, found, batch)
+
+
 def tally_prepared(tally: Tally, found: Collected, batch: Prepared) -> None:
     """How groups came out, what does not train and why, and the rewards and advantages of what does."""
     outcome, groups, train = found.outcome, len(found.train), found.train

@@ -1,60 +1,56 @@
 """GRPO as a LightningModule: `training_step` is the algorithm, one rollout and all of its updates.
 
 Optimisation is manual, because one batch of prompts makes `num_iterations` x `minibatches` optimizer steps. Holds no
-mathematics (see `losses`, `advantages`, `combine`) and loads no model before every setting has been checked.
+mathematics: see `losses`, `advantages`, `combine`.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from grpo_lightning.adapters import without_adapter
 from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
 from grpo_lightning.checks import check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
 from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
-from grpo_lightning.evaluation import EvaluationConfig, evaluate
+from grpo_lightning.evaluation import EvaluationConfig
 from grpo_lightning.filters import FilterConfig, pass_rates
-from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
-from grpo_lightning.logprobs import check_packing, completion_logprobs, sample_logprobs
-from grpo_lightning.metrics import Tally, tally_prepared, tally_rollout, tally_scores, tally_times, tally_update
+from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.logprobs import TokenLogprobs, completion_logprobs, sample_logprobs
+from grpo_lightning.metrics import Tally, tally_step, tally_times, tally_update
 from grpo_lightning.mismatch import MismatchConfig
 from grpo_lightning.objective import ObjectiveConfig, adapted, objective_loss, start_coefficients
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, adamw, lr_factor, planned_steps, settings_win
-from grpo_lightning.policy import (
-    PolicyConfig,
-    export_checkpoint,
-    frozen_copy,
-    load_policy,
-    load_tokenizer,
-    move_towards,
-)
-from grpo_lightning.preparation import Prepared, Recipe, prepare
+from grpo_lightning.policy import PolicyConfig, move_towards
+from grpo_lightning.policy_module import PolicyModule
+from grpo_lightning.preparation import Forward, Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
-from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import Executor, RewardSpec, Scorer
 from grpo_lightning.seeding import seed_of
+from grpo_lightning.sharding import (
+    check_strategy,
+    clip_gradients,
+    full_state,
+    load_full_state,
+    shards_of,
+    synchronised,
+)
 from grpo_lightning.types import Prompt, Scores
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
 
 
-class GRPOModule(LightningModule):
+class GRPOModule(PolicyModule):
     """Holds the policy and its frozen reference, and trains the policy by group-relative rewards.
 
     Args:
@@ -97,33 +93,27 @@ class GRPOModule(LightningModule):
         executor: Executor = "processes",
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if group_size < 2:
             raise ValueError(f"group_size: {group_size} has no baseline; use at least 2 completions per prompt")
         if not rewards:
             raise ValueError("rewards: none are given; at least one is needed")
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
+        scorer = Scorer(rewards, workers=reward_workers, executor=executor)
+        super().__init__(policy, sampling, evaluation, scorer, update, reference=objective.kl.beta > 0, seed=seed)
         self.automatic_optimization = False
-        self.reference: PreTrainedModel | None
-        self.policy_config, self.group_size, self.sampling, self.update = policy, group_size, sampling, update
+        self.group_size, self.optimizer_config, self.first_step_checks = group_size, optimizer, first_step_checks
         self.recipe = Recipe(
             advantage=advantage, objective=objective, filters=filters, mismatch=mismatch, combine=combine
         )
         self.recipe.check(group_size, single_update=update.num_iterations * update.minibatches == 1)
-        self.optimizer_config, self.evaluation, self.seed = optimizer, evaluation, seed
-        self.first_step_checks = first_step_checks
-        self.scorer = Scorer(rewards, workers=reward_workers, executor=executor)
-        self.parts = self.recipe.all_parts(dict(zip(self.scorer.names, rewards, strict=True)))
+        self.parts = self.recipe.all_parts(dict(zip(scorer.names, rewards, strict=True)))
         combine.check(self.parts, advantage)
-        self.accuracy = evaluation.accuracy_name(self.scorer.names)
-        self.judge = filters.judge(self.scorer.names, self.accuracy)
-        self.policy: PreTrainedModel | None = None
-        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.accuracy = evaluation.accuracy_name(scorer.names)
+        self.judge = filters.judge(scorer.names, self.accuracy)
         self.coefficients = start_coefficients(objective)
         self.combine_state = start_state(self.parts)
         self.tally = Tally()
-        self.tally_held_out = Tally()
         self.last: Prepared | None = None
 
     # ------------------------------------------------------------------------------------------------- the algorithm
@@ -183,9 +173,17 @@ class GRPOModule(LightningModule):
             max_tokens=self.sampling.max_tokens,
             beta=self.coefficients.beta,
             policy=partial(forward, self.model),
-            reference=None if self.reference is None else partial(forward, self.reference),
+            reference=self.reference_forward(forward),
             ranks=self.ranks,
         )
+
+    def reference_forward(self, forward: Callable[..., list[TokenLogprobs]]) -> Forward | None:
+        """`forward` of the reference, which of an adapted policy is the policy without its adapter; None without KL."""
+        if self.reference is not None:
+            return partial(forward, self.reference)
+        if self.recipe.objective.kl.beta > 0:
+            return without_adapter(self.model)(partial(forward, self.model))
+        return None
 
     def optimizer_step_on(self, samples: Sequence[Sample]) -> None:
         """One optimizer step: its denominators count all micro-batches and ranks, so how it is cut changes nothing."""
@@ -198,7 +196,7 @@ class GRPOModule(LightningModule):
         optimizer.zero_grad()
         for number, batch in enumerate(batches):
             batch = batch.to(self.device)
-            with self.synchronised(last=number == len(batches) - 1):
+            with synchronised(self.trainer.strategy, self.model, last=number == len(batches) - 1):
                 current = completion_logprobs(
                     self.model,
                     batch,
@@ -241,27 +239,9 @@ class GRPOModule(LightningModule):
             routed = (prompt.rewards for prompts in data.prompts.values() for prompt in prompts)
             self.scorer.check_routing({name for names in routed if names is not None for name in names})
         check_precision(self.trainer.precision)
+        check_strategy(self.trainer.strategy)
         if stage == "fit":
             check_fit(self.trainer, data, self.update, self.optimizer_config, self.recipe.filters)
-
-    def configure_model(self) -> None:
-        """Loads the policy, and its reference if the objective has a KL term. Called again by validate and test."""
-        if self.policy is not None:
-            return
-        config = self.policy_config
-        self.tokenizer = load_tokenizer(
-            config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
-        policy = load_policy(config, seed=self.seed)
-        if self.update.layout == "packed":
-            check_packing(policy)
-        reference = frozen_copy(policy) if self.recipe.objective.kl.beta > 0 else None
-        if reference is not None:
-            nn.Module.to(reference, self.trainer.strategy.root_device)
-        # Hidden from nn.Module: not in checkpoints, not in the optimizer, not moved to train mode.
-        self.__dict__["reference"] = reference
-        self.policy = policy
-        self.generator = BuiltinGenerator(policy, self.tokenizer)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = adamw(self.optimizer_config, self.model.parameters())
@@ -274,7 +254,7 @@ class GRPOModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips, after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimizer_config.max_grad_norm)
+        norm = clip_gradients(self.model, self.optimizer_config.max_grad_norm)
         if not torch.isfinite(norm):
             raise RuntimeError(
                 f"gradient norm is {float(norm)} at optimizer step {self.trainer.global_step}: the weights are "
@@ -283,42 +263,14 @@ class GRPOModule(LightningModule):
         self.tally.add("update/grad_norm", norm)
         self.tally.add("update/lr", optimizer.param_groups[0]["lr"])
 
-    def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        self.evaluate_on(self.tally_held_out, prompts)
-
-    def test_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        self.evaluate_on(self.tally_held_out, prompts)
-
-    def predict_step(self, prompts: list[Prompt], batch_idx: int) -> tuple[Rollout, Scores]:
-        """`evaluation.samples` completions of each prompt (one greedy one if that is 0), with their scores."""
-        greedy = self.evaluation.samples == 0
-        how = replace(self.sampling, temperature=0.0 if greedy else self.evaluation.temperature)
-        rollout = self.generator.generate(
-            prompts, group_size=max(1, self.evaluation.samples), sampling=how, seed=seed_of("predict", self.seed)
-        )
-        return rollout, self.scorer.score(rollout.groups)
-
-    def on_validation_epoch_start(self) -> None:
-        self.tally_held_out = Tally()
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_held_out("val")
-
-    def on_test_epoch_start(self) -> None:
-        self.tally_held_out = Tally()
-
-    def on_test_epoch_end(self) -> None:
-        self.log_held_out("test")
-
-    def teardown(self, stage: str) -> None:
-        self.scorer.close()
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the weights do not hold: adapted coefficients, and a reference that has moved."""
         checkpoint["coefficients"] = asdict(self.coefficients)
         checkpoint["combine"] = saved(self.combine_state, list(self.parts))
         if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
-            checkpoint["reference"] = self.reference.state_dict()
+            checkpoint["reference"] = full_state(self.reference)
+        if self.policy_config.adapter is not None and shards_of(self.model) is None:
+            checkpoint["state_dict"] = {n: w for n, w in checkpoint["state_dict"].items() if "lora_" in n}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
@@ -329,27 +281,9 @@ class GRPOModule(LightningModule):
             self.coefficients = replace(self.coefficients, entropy=known["entropy"], acts=known["acts"])
         self.combine_state = restored(checkpoint["combine"], self.combine_state, list(self.parts))
         if self.reference is not None and objective.kl.sync_every is not None and "reference" in checkpoint:
-            self.reference.load_state_dict(checkpoint["reference"])
-
-    def export(self, checkpoint: Path, folder: Path) -> None:
-        """Writes a checkpoint's policy as a Hugging Face folder; needs no trainer."""
-        export_checkpoint(self.policy_config, checkpoint, folder)
+            load_full_state(self.reference, checkpoint["reference"])
 
     # -------------------------------------------------------------------------------------------------------- its parts
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """The policy, once it is loaded."""
-        if self.policy is None:
-            raise RuntimeError("the policy is loaded by configure_model; start a Trainer first")
-        return self.policy
-
-    @property
-    def vocabulary(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, once it is loaded."""
-        if self.tokenizer is None:
-            raise RuntimeError("the tokenizer is loaded by configure_model; start a Trainer first")
-        return self.tokenizer
 
     @property
     def iteration(self) -> int:
@@ -361,44 +295,10 @@ class GRPOModule(LightningModule):
         """Whether max_steps is reached; the Trainer itself looks between rollouts only."""
         return self.trainer.max_steps != -1 and self.trainer.global_step >= self.trainer.max_steps
 
-    @property
-    def ranks(self) -> Ranks:
-        """All processes of the run."""
-        return Ranks(size=self.trainer.world_size, rank=self.global_rank, device=self.device)
-
-    @property
-    def data(self) -> PromptDataModule:
-        """Where further prompts come from."""
-        return cast(PromptDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-
-    @property
-    def exact(self) -> bool:
-        """Whether the policy computes in float32 or better."""
-        return self.trainer.precision == "32-true" and self.model.dtype.itemsize >= 4
-
-    def synchronised(self, *, last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged over ranks in the last micro-batch of a step only."""
-        return _block_parallel_sync_behavior(self.trainer.strategy, block=not last)
-
-    def evaluate_on(self, tally: Tally, prompts: Sequence[Prompt], prefix: str = "") -> None:
-        """Adds these prompts' evaluation to `tally`."""
-        evaluate(
-            tally,
-            prompts,
-            generator=self.generator,
-            scorer=self.scorer,
-            sampling=self.sampling,
-            config=self.evaluation,
-            seed=seed_of("evaluation", self.seed),
-            prefix=prefix,
-        )
-
     def log_step(self, found: Collected, batch: Prepared, *, started: float, updating: float) -> None:
         """Reads the tally, logs it at the optimizer step it ends on, adapts the coefficients, and starts a new one."""
         tally = self.tally
-        tally_rollout(tally, found.rollout)
-        tally_scores(tally, found.scores, accuracy=self.accuracy)
-        tally_prepared(tally, found, batch)
+        tally_step(tally, found, batch, accuracy=self.accuracy)
         tally_times(tally, found, started=started, updating=updating, ended=time.perf_counter(), ranks=self.ranks)
         objective, coefficients = self.recipe.objective, self.coefficients
         tally.add("update/beta", coefficients.beta)
@@ -412,9 +312,3 @@ class GRPOModule(LightningModule):
         self.log_dict(values)
         shown = {label: values[name] for label, name in SHOWN.items() if name in values}
         self.log_dict(shown, prog_bar=True, logger=False)
-
-    def log_held_out(self, stage: str) -> None:
-        """Logs what validation or test added up, as STAGE/NAME."""
-        values = self.tally_held_out.read(self.ranks)
-        self.log("step", float(self.trainer.global_step))
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})

@@ -1,21 +1,32 @@
-"""Load or build the policy, its tokenizer and its frozen reference; write it back in the Hugging Face format.
+"""Load or build the policy, its tokenizer and its frozen reference, and share them out over devices.
 
 Differs from a bare `from_pretrained` in three ways: dropout is off for good (a log-prob must not depend on a coin), the
 output head is checked to be one this project can compute in chunks, and errors say what to do.
 """
 
 import copy
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
+from lightning.pytorch.strategies import Strategy
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from grpo_lightning.adapters import AdapterConfig, add_adapter
 from grpo_lightning.seeding import seeded
+from grpo_lightning.sharding import FullySharded, layers_of, share_out
 
 EMBEDDED = "embedded:"
 """Prefix of the tiny policies that live in this package, as in `embedded:arithmetic`."""
@@ -32,7 +43,7 @@ class PolicyConfig:
     """Hub name, local folder, or `embedded:arithmetic` / `embedded:programs` for the tiny ones in this package."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32"
     """Of the weights. For mixed precision keep float32 and set `trainer.precision`."""
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
     """The attention implementation."""
@@ -44,6 +55,16 @@ class PolicyConfig:
     """Recompute each layer in the backward pass: less memory, about a third more time."""
     compile: bool = False
     """`torch.compile` the policy's layers."""
+    adapter: AdapterConfig | None = None
+    """Train a low-rank adapter (LoRA, by PEFT) instead of all weights."""
+    quantization: Literal["none", "nf4"] = "none"
+    """`nf4`: keep the frozen weights in 4 bit (QLoRA, by bitsandbytes); with an adapter only."""
+
+    def __post_init__(self) -> None:
+        if self.quantization != "none" and self.adapter is None:
+            raise ValueError("policy.quantization: only frozen weights can be quantised; set policy.adapter, too")
+        if self.quantization != "none" and self.random_weights:
+            raise ValueError("policy.quantization: reads weights from `pretrained`, so not with policy.random_weights")
 
 
 def resolve(pretrained: str) -> str:
@@ -74,40 +95,66 @@ def load_tokenizer(
     return tokenizer
 
 
-def load_policy(config: PolicyConfig, *, seed: int) -> PreTrainedModel:
-    """The policy on the CPU, without dropout, ready to train."""
-    path, dtype = resolve(config.pretrained), getattr(torch, config.dtype)
+def load_models(
+    config: PolicyConfig, *, reference: bool, seed: int, strategy: Strategy
+) -> tuple[PreTrainedModel, PreTrainedModel | None]:
+    """The policy, and its frozen reference if one is asked for, as the strategy shares them out."""
+    if not isinstance(strategy, FullySharded):
+        policy = load_policy(config, seed=seed)
+        copied = frozen_copy(policy) if reference else None
+        return policy, None if copied is None else nn.Module.to(copied, strategy.root_device)
+    error = ""
     try:
-        if config.random_weights:
-            shape = AutoConfig.from_pretrained(
-                path, revision=config.revision, trust_remote_code=config.trust_remote_code
-            )
-            with seeded("weights", seed):
-                policy = AutoModelForCausalLM.from_config(
-                    shape,
-                    dtype=dtype,
-                    attn_implementation=config.attention,
-                    trust_remote_code=config.trust_remote_code,
-                )
+        policy = load_policy(config, seed=seed, empty=not strategy.is_global_zero)
+    except ValueError as refused:  # the others would wait for rank 0's weights
+        error = str(refused)
+    if error := strategy.broadcast(error):
+        raise ValueError(error)
+    models = share_out(policy, strategy, copies=1 + reference)
+    return models[0].train(), models[1].eval().requires_grad_(False) if reference else None
+
+
+def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreTrainedModel:
+    """The policy on the CPU, without dropout, ready to train. `empty`: of the same shape, on the meta device."""
+    path, dtype = resolve(config.pretrained), getattr(torch, config.dtype)
+    shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    how = {"dtype": dtype, "attn_implementation": config.attention}
+    try:
+        if empty or config.random_weights:
+            shape = AutoConfig.from_pretrained(path, **shared)
+            with seeded("weights", seed), torch.device("meta" if empty else "cpu"):
+                policy = AutoModelForCausalLM.from_config(shape, trust_remote_code=config.trust_remote_code, **how)
         else:
-            policy = AutoModelForCausalLM.from_pretrained(
-                path,
-                revision=config.revision,
-                dtype=dtype,
-                attn_implementation=config.attention,
-                trust_remote_code=config.trust_remote_code,
-            )
+            if config.quantization == "nf4":
+                how["quantization_config"] = four_bit(dtype)
+            policy = AutoModelForCausalLM.from_pretrained(path, **shared, **how)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded("model", config.pretrained, error)) from error
     disable_dropout(policy)
-    check_dropout(policy, config.pretrained)
-    check_head(policy, config.pretrained)
+    if not empty:
+        check_dropout(policy, config.pretrained)
+        check_head(policy, config.pretrained)
+    if config.adapter is not None:
+        with seeded("adapter", seed):
+            add_adapter(policy, config.adapter)
     if config.gradient_checkpointing:
         policy.activation_checkpointing_enable({"use_reentrant": False})
     if config.compile:
-        for layer in _layers(policy):
+        for layer in layers_of(policy):
             layer.compile()
     return policy.train()
+
+
+def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with doubly quantised scales (QLoRA, https://arxiv.org/abs/2305.14314), computing in `dtype`."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("policy.quantization: needs bitsandbytes; pip install 'grpo-lightning[qlora]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
@@ -175,29 +222,6 @@ def move_towards(reference: PreTrainedModel, policy: PreTrainedModel, mix: float
     """reference = mix x policy + (1 - mix) x reference (TR-DPO, https://arxiv.org/abs/2404.09656); 1 copies exactly."""
     for own, other in zip(reference.parameters(), policy.parameters(), strict=True):
         own.copy_(other if mix == 1 else mix * other + (1 - mix) * own)
-
-
-def export_checkpoint(config: PolicyConfig, checkpoint: Path, folder: Path) -> None:
-    """Writes a checkpoint's policy as a Hugging Face folder; needs no trainer."""
-    if not checkpoint.is_file():
-        raise ValueError(f"ckpt_path: there is no file {checkpoint}; name a checkpoint, or `last`")
-    policy = load_policy(config, seed=0)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    policy.load_state_dict({name.removeprefix("policy."): value for name, value in state.items()})
-    tokenizer = load_tokenizer(config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code)
-    write_policy(policy, tokenizer, folder)
-
-
-def write_policy(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes safetensors, config, generation config and tokenizer, as `from_pretrained` reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    policy.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _layers(policy: PreTrainedModel) -> list[nn.Module]:
-    names = set(policy._no_split_modules or ())
-    return [module for module in policy.modules() if type(module).__name__ in names] or [policy.base_model]
 
 
 def _not_loaded(what: str, pretrained: str, error: Exception) -> str:

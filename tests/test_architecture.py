@@ -10,15 +10,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"types", "seeding", "tasks", "ranks", "parts", "pareto"},
+    {"types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages"},
-    {"prompts", "generation", "scoring", "combine", "losses", "mismatch"},
+    {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
     {"logprobs", "collection", "optimization"},
     {"objective", "checks"},
     {"preparation"},
     {"metrics"},
     {"evaluation"},
+    {"policy_module"},
     {"module"},
     {"callbacks", "checkpoint", "report"},
     {"cli"},

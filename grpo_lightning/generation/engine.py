@@ -17,6 +17,7 @@ from grpo_lightning.generation.cache import preallocated_cache
 from grpo_lightning.generation.contract import Rollout, SamplingConfig
 from grpo_lightning.generation.sampling import draw, penalise_repetition, truncate, uniforms
 from grpo_lightning.policy import project
+from grpo_lightning.sharding import as_forward, inference, shards_of
 from grpo_lightning.types import Completion, Group, Prompt, StopReason
 
 COMPACT_AT = 0.8
@@ -40,7 +41,6 @@ class BuiltinGenerator:
                     "engine cannot share within a group; use a model with attention only"
                 )
 
-    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -58,18 +58,19 @@ class BuiltinGenerator:
         step = max(1, sampling.max_rows // group_size)
         groups: dict[int, Group] = {}
         prefill = decode = gap = 0.0
-        for start in range(0, len(order), step):
-            part = order[start : start + step]
-            decoding = _Decoding(self, [prompts[i] for i in part], forced, group_size, sampling, seed)
-            prefill += decoding.prefill()
-            started = time.perf_counter()
-            for place, completions in decoding.run(prefix):
-                i = part[place]
-                groups[i] = Group(prompt=prompts[i], completions=completions)
-                if finished is not None:
-                    finished(i, groups[i])
-            decode += time.perf_counter() - started
-            gap += float(decoding.truncation_gap)
+        with inference(self.policy), torch.inference_mode(shards_of(self.policy) is None):
+            for start in range(0, len(order), step):
+                part = order[start : start + step]
+                decoding = _Decoding(self, [prompts[i] for i in part], forced, group_size, sampling, seed)
+                prefill += decoding.prefill()
+                started = time.perf_counter()
+                for place, completions in decoding.run(prefix):
+                    i = part[place]
+                    groups[i] = Group(prompt=prompts[i], completions=completions)
+                    if finished is not None:
+                        finished(i, groups[i])
+                decode += time.perf_counter() - started
+                gap += float(decoding.truncation_gap)
         self.policy.train(was_training)
         return Rollout(
             groups=tuple(groups[i] for i in range(len(prompts))),
@@ -131,8 +132,7 @@ class _Decoding:
         self.cache: DynamicCache = preallocated_cache(self.policy.config, width + self.sampling.max_tokens)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         padded = bool((mask == 0).any())
-        hidden = self._forward(ids, positions, mask if padded else None)
-        self.logits = project(self.policy, hidden[:, -1]).repeat_interleave(self.group_size, 0)
+        self.logits = self._forward(ids, positions, mask if padded else None).repeat_interleave(self.group_size, 0)
         self.cache.batch_repeat_interleave(self.group_size)
         self.position = (positions[:, -1] + 1).repeat_interleave(self.group_size)
         self.mask = None
@@ -166,8 +166,7 @@ class _Decoding:
             if alive <= COMPACT_AT * len(self.alive):
                 token = self._compact(token)
             mask = None if self.mask is None else self.mask[:, : self.width + step + 1]
-            hidden = self._forward(token[:, None], self.position[:, None], mask)
-            self.logits = project(self.policy, hidden[:, -1])
+            self.logits = self._forward(token[:, None], self.position[:, None], mask)
             self.position = self.position + 1
 
     def _completions(self, place: int, prefix: str) -> tuple[Completion, ...]:
@@ -189,12 +188,8 @@ class _Decoding:
 
     def _forward(
         self, ids: Int[Tensor, "B S"], positions: Int[Tensor, "B S"], mask: Int[Tensor, "B C"] | None
-    ) -> Float[Tensor, "B S D"]:
-        output = self.policy.base_model(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self.cache, use_cache=True
-        )
-        hidden: Tensor = output[0]
-        return hidden
+    ) -> Float[Tensor, "B V"]:
+        return as_forward(self.policy, _next_logits)(ids, positions, mask, self.cache)
 
     def _sample(self, step: int) -> Int[Tensor, " B"]:
         """Draws the next token of each row, and writes it and its log-prob down for the rows still alive."""
@@ -254,3 +249,17 @@ class _Decoding:
         if token_ids[-1] in self.stop_ids or any(stop in text for stop in self.sampling.stop):
             return "stop"
         return "length"
+
+
+def _next_logits(
+    policy: PreTrainedModel,
+    ids: Int[Tensor, "B S"],
+    positions: Int[Tensor, "B S"],
+    mask: Int[Tensor, "B C"] | None,
+    cache: DynamicCache,
+) -> Float[Tensor, "B V"]:
+    """Of the token behind the last one; `cache` takes in what is new."""
+    output = policy.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+    )
+    return project(policy, output[0][:, -1])

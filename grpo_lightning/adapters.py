@@ -1,0 +1,94 @@
+"""Low-rank adapters by PEFT: a few trained matrices on a frozen policy, whose reference is the policy without them.
+
+PEFT is an extra, loaded only where a config names an adapter.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+NAME = "default"
+"""Of the adapter, within PEFT."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """LoRA (https://arxiv.org/abs/2106.09685): W + alpha / rank x B A, of which only A and B train."""
+
+    rank: int = 16
+    """Inner dimension of B A."""
+    alpha: float = 32.0
+    """Scale of B A, as a multiple of 1 / rank."""
+    modules: tuple[str, ...] = ()
+    """Names of the linear layers that are adapted, such as `q_proj`; empty: all but the output head."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"adapter.rank: {self.rank} is refused; it must be at least 1")
+        if not 0 < self.alpha < float("inf"):
+            raise ValueError(f"adapter.alpha: {self.alpha} is refused; it must be positive")
+
+
+def add_adapter(policy: PreTrainedModel, config: AdapterConfig) -> None:
+    """Puts an adapter, which at first changes nothing, on the policy, and freezes everything else."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise ValueError("policy.adapter: needs PEFT; pip install 'grpo-lightning[lora]'") from None
+    modules = list(config.modules) or "all-linear"
+    how = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=modules, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    try:
+        inject_adapter_in_model(how, policy, NAME)
+    except ValueError as error:
+        linear = sorted({name.rpartition(".")[2] for name, m in policy.named_modules() if isinstance(m, nn.Linear)})
+        raise ValueError(
+            f"policy.adapter.modules: {', '.join(config.modules)} do not fit a {type(policy).__name__}, whose linear "
+            f"layers are {', '.join(linear)} ({' '.join(str(error).split())[:120]})"
+        ) from error
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+@contextmanager
+def without_adapter(policy: PreTrainedModel) -> Iterator[None]:
+    """Within it the policy is the one that the adapter was put on."""
+    layers = _layers(policy)
+    for layer in layers:
+        vars(layer)["_disable_adapters"] = True  # `enable_adapters` would also turn off their gradients
+    try:
+        yield
+    finally:
+        for layer in layers:
+            vars(layer)["_disable_adapters"] = False
+
+
+def write_adapter(policy: PreTrainedModel, folder: Path) -> None:
+    """The adapter alone, as `peft.PeftModel.from_pretrained` reads it."""
+    from peft import get_peft_model_state_dict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = get_peft_model_state_dict(policy, adapter_name=NAME)
+    weights = {f"base_model.model.{name}": value.contiguous() for name, value in state.items()}
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    policy.peft_config[NAME].save_pretrained(folder)
+
+
+def merge_adapter(policy: PreTrainedModel) -> None:
+    """W becomes W + alpha / rank x B A, and the adapter is gone."""
+    for name, module in list(policy.named_modules()):
+        if hasattr(module, "lora_A"):
+            module.merge()
+            owner, _, leaf = name.rpartition(".")
+            setattr(policy.get_submodule(owner), leaf, module.get_base_layer())
+    del policy.peft_config
+
+
+def _layers(policy: PreTrainedModel) -> list[nn.Module]:
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in policy.modules() if isinstance(module, LoraLayer)]
