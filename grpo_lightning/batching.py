@@ -153,13 +153,22 @@ def micro_batches(samples: Sequence[Sample], *, max_tokens: int, layout: Layout)
         yield _micro_batch(samples, part, layout)
 
 
-def minibatches(samples: Sequence[Sample], parts: int, *, seed: int) -> Iterator[list[Sample]]:
-    """The samples in `parts` shares of nearly equally many groups, shuffled; no group is split."""
+def minibatches(samples: Sequence[Sample], parts: int, *, seed: int, ranks: Ranks) -> list[list[Sample]]:
+    """This rank's samples in `parts` shares of nearly equally many groups over all ranks; no group is split.
+
+    Group g of rank r of R is number g R + r of the step. The numbers are laid in a ring, cut at a place that depends on
+    the seed into runs of neighbours, and the runs are shuffled. So the shares are the same for any R, and ranks have
+    equally much of each, to within a group.
+    """
     members: dict[int, list[Sample]] = {}
     for sample in samples:
-        members.setdefault(sample.group, []).append(sample)
-    for part in np.array_split(np.random.default_rng(seed).permutation(sorted(members)), parts):
-        yield [sample for group in part.tolist() for sample in members[group]]
+        members.setdefault(sample.group * ranks.size + ranks.rank, []).append(sample)
+    numbers = np.sort(np.concatenate(ranks.gather(np.array(sorted(members), dtype=np.int64))))
+    random = np.random.default_rng(seed)
+    runs = np.array_split(np.roll(numbers, -random.integers(max(1, len(numbers)))), parts)
+    return [
+        [sample for number in runs[k].tolist() for sample in members.get(number, [])] for k in random.permutation(parts)
+    ]
 
 
 def even_micro_batches(samples: Sequence[Sample], max_tokens: int, layout: Layout, ranks: Ranks) -> list[MicroBatch]:

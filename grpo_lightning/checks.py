@@ -39,11 +39,10 @@ def check_fit(
         if filters.silent == "refill" or filters.retire_at is not None:
             raise ValueError("filters: 'refill' and retire_at choose prompts, so they need a PromptDataModule")
         return
-    share = data.prompts_per_step // trainer.world_size
-    if update.minibatches > share:
+    if update.minibatches > data.prompts_per_step:
         raise ValueError(
-            f"update.minibatches: {update.minibatches} is more than the {share} prompts of a step on each device "
-            "(data.prompts_per_step / devices); use at most that many"
+            f"update.minibatches: {update.minibatches} is more than the {data.prompts_per_step} prompts of a step "
+            "(data.prompts_per_step); use at most that many"
         )
 
 

@@ -125,8 +125,8 @@ class GRPOModule(PolicyModule):
         batch = self.prepare(found)
         updating = time.perf_counter()
         for iteration in range(self.update.num_iterations):
-            key = seed_of("minibatches", self.seed, self.iteration, iteration, self.global_rank)
-            for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key):
+            key = seed_of("minibatches", self.seed, self.iteration, iteration)
+            for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key, ranks=self.ranks):
                 if self.finished:
                     break
                 self.optimizer_step_on(minibatch)

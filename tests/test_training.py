@@ -5,6 +5,7 @@ import signal
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,6 +21,7 @@ from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, planned_steps
 from grpo_lightning.parts import Schedule
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import RewardError, RewardSpec
 from tests.fakes import (
     REWARDS,
@@ -459,12 +461,35 @@ def test_passes_see_the_groups_in_orders_of_their_own() -> None:
     samples = [sample((group,), (1, 1), group=group, number=j) for group in range(12) for j in range(2)]
     orders = []
     for seed in range(3):
-        parts = list(minibatches(samples, 5, seed=seed))
-        assert [len(part) for part in parts] == [6, 6, 4, 4, 4]  # 12 groups of 2 in 5 shares: 3, 3, 2, 2, 2
+        parts = minibatches(samples, 5, seed=seed, ranks=Ranks.one())
+        # 12 groups of 2 in 5 shares: 3, 3, 2, 2, 2
+        assert sorted(len(part) for part in parts) == [4, 4, 4, 6, 6]
         orders.append([s.group for part in parts for s in part])
     assert all(sorted(order[::2]) == list(range(12)) for order in orders)
     assert all(order[::2] == order[1::2] for order in orders), "no group is split"
     assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_minibatches_are_the_same_for_any_number_of_ranks(size: int) -> None:
+    """And each rank has nearly as much of each share: 12 groups, all but number 7, in 3 shares of 4, 4 and 3."""
+
+    class Share(Ranks):
+        def gather(self, rows: np.ndarray) -> list[np.ndarray]:
+            assert sorted(rows) == [n for n in range(self.rank, 12, size) if n != 7]
+            return [np.array([n for n in range(rank, 12, size) if n != 7]) for rank in range(size)]
+
+    def shares(ranks: Ranks) -> list[list[int]]:
+        own = [sample((0,), (1,), group=n // ranks.size) for n in range(ranks.rank, 12, ranks.size) if n != 7]
+        parts = minibatches(own, 3, seed=5, ranks=ranks)
+        return [[s.group * ranks.size + ranks.rank for s in part] for part in parts]
+
+    whole = shares(Ranks.one())
+    everyone = [shares(Share(size=size, rank=rank, device=torch.device("cpu"))) for rank in range(size)]
+    for k, part in enumerate(whole):
+        assert sorted(part) == sorted(number for own in everyone for number in own[k])
+        counts = [len(own[k]) for own in everyone]
+        assert max(counts) - min(counts) <= 2
 
 
 def test_a_signal_in_validation_leaves_at_once_and_resume_is_exact(tmp_path: Path) -> None:
