@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 NAME = "default"
 """Of the adapter, within PEFT."""
@@ -40,15 +41,21 @@ def add_adapter(policy: PreTrainedModel, config: AdapterConfig) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ValueError("policy.adapter: needs PEFT; pip install 'grpo-lightning[lora]'") from None
-    modules = list(config.modules) or "all-linear"
-    how = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=modules, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    linear = {name: m for name, m in policy.named_modules() if isinstance(m, nn.Linear | Conv1D)}
+    how = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        target_modules=list(config.modules) or "all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
+        task_type="CAUSAL_LM",
+    )
     try:
         inject_adapter_in_model(how, policy, NAME)
     except ValueError as error:
-        linear = sorted({name.rpartition(".")[2] for name, m in policy.named_modules() if isinstance(m, nn.Linear)})
+        names = sorted({name.rpartition(".")[2] for name in linear})
         raise ValueError(
             f"policy.adapter.modules: {', '.join(config.modules)} do not fit a {type(policy).__name__}, whose linear "
-            f"layers are {', '.join(linear)} ({' '.join(str(error).split())[:120]})"
+            f"layers are {', '.join(names)} ({' '.join(str(error).split())[:120]})"
         ) from error
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_("lora_" in name)

@@ -14,7 +14,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
-from grpo_lightning import module as module_file
+from grpo_lightning import policy_module as module_file
 from grpo_lightning.cli import last_checkpoint, main, quieten, run_folder
 from tests.tiny import tiny_folder
 
@@ -257,8 +257,8 @@ def test_wrong_settings_stop_in_one_line_before_a_model_loads(
     project: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], words: list[str]
 ) -> None:
     loaded: list[object] = []
-    load = module_file.load_policy
-    monkeypatch.setattr(module_file, "load_policy", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
+    load = module_file.load_models
+    monkeypatch.setattr(module_file, "load_models", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
     with pytest.raises(SystemExit) as caught:
         fit(*args)
     message = str(caught.value.code)

@@ -46,3 +46,32 @@ def test_every_config_has_a_row_of_results() -> None:
     table = (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
     for config in CONFIGS:
         assert f"`{config.name}`" in table
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "configs" / "scale").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_scale_is_one_more_config(
+    overlay: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Laid over an experiment it parses, sets what it says, and changes nothing else."""
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    base = ["fit", "--config", str(ROOT / "configs" / "gsm8k-qwen2.5-0.5b.yaml")]
+    printed = []
+    for args in (base, [*base, "--config", str(overlay)]):
+        with pytest.raises(SystemExit, match="0"):
+            main([*args, "--print_config"])
+        printed.append(yaml.safe_load(capsys.readouterr().out))
+    before, after = (flat(settings) for settings in printed)
+    said = flat(yaml.safe_load(overlay.read_text(encoding="utf-8")))
+    assert all(after[key] == value for key, value in said.items())
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed <= said.keys() | {"trainer.strategy"} | {
+        key for key in after if key.startswith(("trainer.strategy.init_args.", "model.policy.adapter"))
+    }
+
+
+def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings by dotted key."""
+    found: dict[str, object] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, Gemm
 
 from grpo_lightning import logprobs as logprobs_module
 from grpo_lightning.batching import Sample, micro_batches
+from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import BuiltinGenerator
 from grpo_lightning.logprobs import check_packing, completion_logprobs
 from grpo_lightning.policy import (
@@ -18,7 +19,6 @@ from grpo_lightning.policy import (
     load_policy,
     load_tokenizer,
     resolve,
-    write_policy,
 )
 from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
 from tests.tiny import sample as tiny_sample
@@ -55,7 +55,8 @@ def test_a_folder_loads_and_writes_back_the_same(tmp_path: Path) -> None:
     policy = load_policy(PolicyConfig(pretrained=folder), seed=0)
     for name, value in tiny_policy().state_dict().items():
         assert torch.equal(policy.state_dict()[name], value), name
-    write_policy(policy, load_tokenizer(folder), tmp_path / "b")
+    config, tokenizer = PolicyConfig(pretrained=folder), load_tokenizer(folder)
+    write_policy(tmp_path / "b", config, policy, policy.state_dict(), tokenizer, seed=0, run=tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "b")
     ids = torch.tensor([[2, 3, 4]])
     assert torch.equal(again.eval()(ids).logits, policy.eval()(ids).logits)

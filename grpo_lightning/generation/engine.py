@@ -206,7 +206,7 @@ class _Decoding:
             token = draw(probs, self.uniform[self.rows, step])
         live = self.rows[self.alive]
         self.tokens[live, step] = token[self.alive]
-        self.logprobs[live, step] = logprobs.gather(1, token[:, None]).squeeze(1)[self.alive]
+        self.logprobs[live, step] = logprobs.gather(1, token[:, None]).squeeze(1)[self.alive].float()
         if self.sampling.truncates and not greedy:
             drawn = (probs.gather(1, token[:, None]).squeeze(1) / probs.sum(dim=-1)).log()[self.alive]
             self.truncation_gap += (drawn - self.logprobs[live, step]).sum()
