@@ -21,7 +21,7 @@ LAYERS = [
     {"evaluation"},
     {"policy_module"},
     {"module"},
-    {"callbacks", "checkpoint", "report"},
+    {"callbacks", "checkpoint", "report", "plan"},
     {"cli"},
     {"__main__"},
 ]

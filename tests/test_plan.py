@@ -1,0 +1,650 @@
+"""The plan: each formula by hand or against what PyTorch keeps, the command, and whole runs measured on the CPU.
+
+The toy shape of the arithmetic: V 10, D 4, I 6, L 2, 2 heads of 2 over 1 key head, so Q = 4 and K = 2.
+"""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation.cache import preallocated_cache
+from grpo_lightning.optimization import UpdateConfig
+from grpo_lightning.plan.advice import advice, fits, peak
+from grpo_lightning.plan.job import Job
+from grpo_lightning.plan.memory import (
+    cache_bytes,
+    decode_bytes,
+    embedding_gradient,
+    head_bytes,
+    held,
+    layer_activations,
+    micro_batch_peak,
+    phases,
+    repeat_bytes,
+    rollout,
+    sampling_bytes,
+    stored_activations,
+    unsharded,
+    update,
+)
+from grpo_lightning.plan.shape import (
+    Shape,
+    adapter_parameters,
+    layer_matrices,
+    layer_parameters,
+    parameters,
+    shape_of,
+)
+from grpo_lightning.plan.timing import (
+    Efficiency,
+    Hardware,
+    decode_seconds,
+    exchange_seconds,
+    forward_flops,
+    micro_batches,
+    optimizer_seconds,
+    seconds,
+    update_passes,
+)
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "plan.py"), run_name="plan")
+SHAPES: dict[str, Shape] = SCRIPT["SHAPES"]
+main: Callable[[list[str]], None] = SCRIPT["main"]
+
+TOY = Shape(vocabulary=10, hidden=4, intermediate=6, layers=2, heads=2, kv_heads=1, head_dim=2, tied=True)
+"""A layer: 2 x 4 x 4 of queries and output, 2 x 4 x 2 of keys and values, 3 x 4 x 6 of the MLP = 120; 2 norms of 4 make
+128. In all 2 x 128 + 10 x 4 + 4 = 300."""
+
+UNIT = Hardware(memory=100, flops=1, flops32=1, bandwidth=1, link=1, network=0.5)
+PERFECT = Efficiency(flops=1, bandwidth=1, link=1, layer_seconds=0)
+
+
+def job(**changes: object) -> Job:
+    """4 prompts of 3 tokens, 2 completions of 5 each: 8 sequences of 8 tokens, 2 in a micro-batch."""
+    settings: dict[str, object] = {
+        "shape": TOY,
+        "sampling": SamplingConfig(max_tokens=5),
+        "update": UpdateConfig(micro_batch_tokens=17),
+        "group_size": 2,
+        "prompts": 4,
+        "prompt_tokens": 3,
+    }
+    return Job(**(settings | changes))
+
+
+# --------------------------------------------------------------------------------------------------------------- shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [
+        ("0.5b", 494_032_768),
+        ("1.5b", 1_543_714_304),
+        ("3b", 3_085_938_688),
+        ("7b", 7_615_616_512),
+        ("14b", 14_770_033_664),
+        ("32b", 32_763_876_352),
+        ("70b", 70_553_706_496),
+    ],
+)
+def test_built_in_shapes_have_the_published_parameters(name: str, total: int) -> None:
+    """The sizes that the models' safetensors state on the hub."""
+    assert parameters(SHAPES[name]) == total
+
+
+SMALL = {
+    "vocab_size": 70,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+CONFIGS = {
+    "llama": LlamaConfig(**SMALL, tie_word_embeddings=False),
+    "llama with every bias": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+    "mistral": MistralConfig(**SMALL, head_dim=8, tie_word_embeddings=False),
+    "qwen2": Qwen2Config(**SMALL, tie_word_embeddings=False),
+    "qwen3": Qwen3Config(**SMALL, head_dim=10, tie_word_embeddings=True),
+    "qwen3 with biases": Qwen3Config(**SMALL, head_dim=10, attention_bias=True, tie_word_embeddings=False),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
+def test_parameters_are_those_of_the_model(config: PretrainedConfig) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert parameters(shape_of(config)) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_built_in_shape_is_the_model_of_its_family() -> None:
+    shape = SHAPES["70b"]
+    config = LlamaConfig(
+        vocab_size=128256,
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        tie_word_embeddings=False,
+    )
+    assert shape_of(config) == shape
+
+
+def test_another_family_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"policy\.pretrained: no plan for a 'gpt2'; planned are llama, "):
+        shape_of(GPT2Config())
+
+
+def test_the_toy_shape_by_hand() -> None:
+    """LoRA of rank 3: 2 layers x 3 x (8 + 6 + 6 + 8 + 10 + 10 + 10) = 348."""
+    assert layer_matrices(TOY) == 120
+    assert layer_parameters(TOY) == 128
+    assert parameters(TOY) == 300
+    assert parameters(replace(TOY, tied=False)) == 340
+    assert adapter_parameters(TOY, 3) == 348
+
+
+# ----------------------------------------------------------------------------------------------------------------- held
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights", "gradients", "optimizer", "reference"),
+    [
+        ({}, 1200, 1200, 2400, 0),
+        ({"reference": True}, 1200, 1200, 2400, 1200),
+        ({"dtype": "bfloat16"}, 600, 600, 1200, 0),
+        ({"mixed": True}, 1200, 1200, 2400, 0),
+        ({"gpus": 4, "shards": 2, "reference": True}, 600, 600, 1200, 600),
+        ({"gpus": 4}, 1200, 1200, 2400, 0),
+        # 348 adapters of 4 bytes; the policy without them is the reference
+        ({"dtype": "bfloat16", "lora_rank": 3, "reference": True}, 600 + 1392, 1392, 2784, 0),
+    ],
+)
+def test_what_is_held(
+    changes: dict[str, object], weights: float, gradients: float, optimizer: float, reference: float
+) -> None:
+    """300 parameters."""
+    expected = {"weights": weights, "gradients": gradients, "optimizer": optimizer, "reference": reference}
+    assert held(job(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gpus": 4, "shards": 3}, "shards: 3 is refused; it must be a divisor of 4"),
+        ({"gpus": 5}, "prompts_per_step: 4 is refused; it must be one for each of 5 devices"),
+        ({"gpus": 0}, "gpus: 0 is refused"),
+        ({"lora_rank": -1}, "lora_rank: -1 is refused"),
+        ({"attention": "eager"}, "policy.attention: 'eager' is refused"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        job(**changes)
+
+
+# -------------------------------------------------------------------------------------------------------------- rollout
+
+
+def test_the_cache_by_hand() -> None:
+    """2 layers x 8 rows x 8 tokens x K = 2 x (4 + 4) bytes; in mixed precision 4 + 2, in bfloat16 2 + 2."""
+    assert cache_bytes(job()) == 2048
+    assert cache_bytes(job(mixed=True)) == 1536
+    assert cache_bytes(job(dtype="bfloat16")) == 1024
+
+
+def test_a_round_is_as_many_prompts_as_rows_allow() -> None:
+    """max_rows 5 takes 2 groups of 2; over 2 devices a share is 2 prompts."""
+    assert job(sampling=SamplingConfig(max_tokens=5, max_rows=5)).rows == 4
+    assert job(sampling=SamplingConfig(max_tokens=5, max_rows=1)).rows == 2
+    assert job(gpus=2).rows == 4
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
+    """Keys are float32 even in mixed precision: the rotary embedding that turns them is."""
+    config = CONFIGS["qwen3"]
+    model = AutoModelForCausalLM.from_config(config).eval()
+    cache = preallocated_cache(config, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
+        model.base_model(torch.zeros((4, 3), dtype=torch.long), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(2)
+    allocated = sum(layer.key_buffer.nbytes + layer.value_buffer.nbytes for layer in cache.layers)
+    assert allocated == cache_bytes(job(shape=shape_of(config), mixed=mixed))
+
+
+def test_drawing_a_token_by_hand() -> None:
+    """8 rows x 10 tokens x 4 bytes, 5 times; 10 times where top_p sorts them; a mask of a byte more for top_k."""
+    assert sampling_bytes(job()) == 1600
+    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_p=0.9))) == 3200
+    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_k=2))) == 1600 + 80
+
+
+def test_repeating_and_decoding_by_hand() -> None:
+    """Logits are 8 x 10 x 4 = 320 bytes. Of a layer's cache of 1024, 3 / 8 are filled and a half is the prompts'.
+    Mixed: logits of 2 bytes, and a head of 10 x 4 or keys of 8 x 8 x 2 elements, cast to 2.
+    """
+    assert repeat_bytes(job()) == 320 + 384 + 512
+    assert decode_bytes(job()) == 320 + 320
+    assert decode_bytes(job(dtype="bfloat16")) == 320 + 320 + 160
+    assert decode_bytes(job(mixed=True)) == 320 + 320 + 160 + 80
+    assert decode_bytes(job(mixed=True, sampling=SamplingConfig(max_tokens=47))) == 320 + 8 * 50 * 2 * 2
+
+
+def test_a_rollout_by_hand() -> None:
+    """Rows: 8 x (5 x 16 + 8 x 8) = 1152. Drawing, 1600, is more than a prefill of 12 tokens, 12 x 30 x 4 = 1440.
+
+    Sharded, a whole copy of 1200 bytes is gathered. Generated elsewhere, nothing is needed but what is held.
+    """
+    assert rollout(job()) == held(job()) | {"gathered": 0, "cache": 2048, "working": 1152 + 1600}
+    assert rollout(job(gpus=2, shards=2))["gathered"] == 1200
+    assert rollout(job(colocated=False)) == held(job())
+
+
+# --------------------------------------------------------------------------------------------------------------- update
+
+
+def saved_bytes(
+    config: PretrainedConfig, layers: int, dtype: torch.dtype, mixed: bool, checkpointing: bool, packed: bool = False
+) -> int:
+    """What autograd keeps of a forward pass over 5 sequences of 7 tokens, parameters aside."""
+    config.num_hidden_layers = layers
+    config.layer_types = ["full_attention"] * layers
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False),
+    ):
+        ids = torch.ones((1, 35) if packed else (5, 7), dtype=torch.long)
+        positions = torch.arange(7).repeat(5)[None] if packed else None
+        output = model.base_model(input_ids=ids, position_ids=positions, use_cache=False)
+    assert output[0].requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("dtype", "mixed"), [("float32", False), ("float32", True), ("bfloat16", False)])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_activations_are_what_autograd_keeps(family: str, dtype: str, mixed: bool, checkpointing: bool) -> None:
+    """Of a layer exactly, as the difference of two layers and one."""
+    config = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}[family](**SMALL)
+    kinds = (getattr(torch, dtype), mixed, checkpointing)
+    measured = saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds)
+    one = replace(shape_of(config), layers=1)
+    assert measured == stored_activations(job(shape=one, dtype=dtype, mixed=mixed, checkpointing=checkpointing), 35)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_packed_sequences_keep_a_mask(mixed: bool) -> None:
+    """Without it, that is in a layout of rows or with flash attention, they are as long sequences are."""
+    config, packed = Qwen3Config(**SMALL), UpdateConfig(layout="packed")
+    kinds = (torch.float32, mixed, False, True)
+    one = replace(shape_of(config), layers=1)
+    planned = stored_activations(job(shape=one, mixed=mixed, update=packed), 35)
+    assert saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds) == planned
+    flash = stored_activations(job(shape=one, mixed=mixed, update=packed, attention="flash_attention_2"), 35)
+    assert flash == stored_activations(job(shape=one, mixed=mixed), 35) < planned
+
+
+def test_a_layers_activations_by_hand() -> None:
+    """Per token in float32: norms 2 x 4 x 8, inputs 4 x 8, attention 2 x 6 x 4, MLP 4 x 6 x 4, statistics 4 x 4."""
+    assert layer_activations(job(), 16) == 16 * 256
+
+
+def test_micro_batches_by_hand() -> None:
+    """17 tokens hold 2 sequences of 8, so 8 sequences make 4; a minibatch of 2 sequences is one; 5 tokens hold one."""
+    assert (job().micro_batch_rows, micro_batches(job())) == (2, 4)
+    assert job(update=UpdateConfig(micro_batch_tokens=64, minibatches=4)).micro_batch_rows == 2
+    assert job(update=UpdateConfig(micro_batch_tokens=5)).micro_batch_rows == 1
+
+
+def test_the_head_by_hand() -> None:
+    """16 tokens, 10 of them completions: 16 x 4 x 12 + 10 x 4 x 4 of hidden states, 4 x 4 x 10 x 10 of logits."""
+    assert head_bytes(job(), 16, 10) == 768 + 160 + 1600
+
+
+def test_the_head_is_cut_into_chunks() -> None:
+    """2^26 logits of 2^20 tokens are 64 rows: more of them do not hold more logits."""
+    wide = job(shape=replace(TOY, vocabulary=2**20))
+    hidden = 36 * 4 * 4 + (100 - 64) * 4 * 12  # float32 per further completion token and token
+    assert head_bytes(wide, 100, 100) - head_bytes(wide, 64, 64) == hidden
+    assert head_bytes(wide, 64, 64) == 64 * 64 + 4 * 2**28
+
+
+def test_an_update_by_hand() -> None:
+    """Two sequences: stored 2 layers x 16 x 256 = 8192; the head, 768 + 160 + 1600, is more than a layer's backward
+    pass, 2 x 16 x (6 + 4) x 4 + 4 x 6 x 4 = 1376.
+    """
+    expected = {"gathered": 0, "buckets": 0, "activations": 8192, "working": 2528}
+    assert update(job()) == held(job()) | expected
+    assert update(job(gpus=2))["buckets"] == 1200
+
+
+def test_a_single_micro_batch_finds_no_gradients() -> None:
+    """Its peak is at the head, when only the activations are there; or at the end, when only gradients are."""
+    whole = job(update=UpdateConfig(micro_batch_tokens=64))
+    assert update(whole)["gradients"] == 0
+    few = micro_batch_peak(job(shape=replace(TOY, vocabulary=100_000)), 0, first=True)
+    assert few == {"gradients": 4 * (400_000 + 260), "activations": 0, "working": 1_600_000}
+
+
+def test_checkpointing_keeps_the_stream_and_recomputes_one_layer() -> None:
+    """2 layers x 16 tokens x 16 bytes; the backward pass then holds a layer of 4096 beside its gradients of 1376."""
+    assert update(job(checkpointing=True)) == held(job()) | {
+        "gathered": 0,
+        "buckets": 0,
+        "activations": 512,
+        "working": 4096 + 1376,
+    }
+
+
+def test_a_sharded_update_gathers_layer_by_layer() -> None:
+    """Embedding and last norm, 44 weights, two layers of 128 and a layer's gradients twice; adapters have none."""
+    assert unsharded(job()) == 0
+    assert unsharded(job(gpus=2, shards=2)) == 4 * (44 + 2 * 128 + 2 * 128)
+    assert unsharded(job(gpus=2, shards=2, lora_rank=3)) == 4 * (44 + 2 * 128)
+
+
+def test_the_reference_has_a_phase_of_its_own() -> None:
+    assert list(phases(job())) == ["rollout", "update"]
+    assert list(phases(job(reference=True))) == ["rollout", "reference", "update"]
+    assert embedding_gradient(job()) == 160
+
+
+# --------------------------------------------------------------------------------------------------------------- timing
+
+
+def test_flops_by_hand() -> None:
+    """16 tokens in sequences of 8: matrices 2 x 240 x 16, attention 2 x 2 x 4 x 8 x 16, the head 2 x 40 x 10."""
+    assert forward_flops(job(), 16, 8, 10) == 7680 + 2048 + 800
+
+
+def test_decoding_by_hand() -> None:
+    """A step reads (240 + 40) x 4 bytes of weights, 2048 x 5.5 / 8 of the cache, 2 x 1600 of logits: 5728 at a byte a
+    second. In two rounds each reads the weights again and half of the rest.
+    """
+    fast = replace(UNIT, flops=1e9, flops32=1e9)
+    assert decode_seconds(job(), fast, PERFECT) == 5 * (1120 + 1408 + 3200)
+    two = job(sampling=SamplingConfig(max_tokens=5, max_rows=4))
+    assert decode_seconds(two, fast, PERFECT) == 2 * 5 * (1120 + 704 + 1600)
+    slow = replace(PERFECT, layer_seconds=1.0)
+    assert decode_seconds(job(), fast, slow) == 5 * (5728 + 2)
+
+
+def test_decoding_is_bound_by_flops_where_these_take_longer() -> None:
+    """8 rows: 2 x 240 x 8 + 2 x 2 x 4 x 11 x 8 + 2 x 40 x 8 = 5888 per step."""
+    assert decode_seconds(job(), replace(UNIT, bandwidth=1e9), PERFECT) == 5 * 5888
+
+
+def test_passes_of_an_update() -> None:
+    assert [update_passes(job(**kw)) for kw in ({}, {"checkpointing": True}, {"lora_rank": 3})] == [3, 4, 2]
+
+
+def test_the_optimizer_by_hand() -> None:
+    """7 x 1200 bytes a step, of which 2 iterations x 2 minibatches make 4; half on each of two shards."""
+    four = UpdateConfig(num_iterations=2, minibatches=2)
+    assert optimizer_seconds(job(update=four), UNIT, PERFECT) == 4 * 8400
+    assert optimizer_seconds(job(update=four, gpus=2, shards=2), UNIT, PERFECT) == 4 * 4200
+
+
+def test_exchange_by_hand() -> None:
+    """Two shards move half of 1200 bytes three times with each of 2 micro-batches. Two copies move 2 x 1 / 2 x 1200."""
+    assert exchange_seconds(job(), UNIT, PERFECT) == 0
+    assert exchange_seconds(job(gpus=2, shards=2), UNIT, PERFECT) == 2 * 3 * 600
+    assert exchange_seconds(job(gpus=2), UNIT, PERFECT) == 1200
+    assert exchange_seconds(job(gpus=2), replace(UNIT, per_node=1), PERFECT) == 2400
+
+
+def test_a_step_is_the_sum_of_its_parts() -> None:
+    parts = seconds(job(reference=True), UNIT, PERFECT)
+    assert set(parts) == {"gather", "prefill", "decode", "reference", "update", "optimizer", "exchange"}
+    assert parts["update"] == 3 * parts["reference"]
+    assert "decode" not in seconds(job(colocated=False), UNIT, PERFECT)
+
+
+# --------------------------------------------------------------------------------------------------------------- advice
+
+
+def test_advice_is_the_mildest_that_suffices() -> None:
+    whole = job()
+    assert advice(whole, 2 * peak(whole)) == []
+    recomputed = peak(replace(whole, checkpointing=True))
+    assert recomputed < peak(whole)
+    assert advice(whole, recomputed / 0.9) == ["model.policy.gradient_checkpointing: true"]
+
+
+def test_advice_names_a_change_under_which_it_fits() -> None:
+    """Weights, gradients and moments of 7B in float32, 122 GB, are too many for 80 GB however short the sequences."""
+    large = job(shape=SHAPES["7b"], gpus=1)
+    assert not fits(large, 80e9)
+    assert advice(large, 80e9) == ["FSDP over 4 devices"]
+    assert advice(replace(large, gpus=4), 80e9) == ["FSDP over all 4 devices"]
+
+
+def test_several_changes_are_no_more_than_needed() -> None:
+    """70B: a whole copy is 282 GB in float32 and 141 in bfloat16, so that servers generate or nothing does."""
+    large = job(shape=SHAPES["70b"], prompts=8, gpus=8, shards=8)
+    changes = advice(large, 80e9)
+    assert changes is not None
+    assert "rollouts from servers on other devices" in changes
+    assert len(changes) >= 2
+    assert advice(large, 1e9) is None
+
+
+# -------------------------------------------------------------------------------------------------------------- command
+
+
+def test_the_command_reads_the_trainers_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    """7B in float32: 30.46 GB each of weights and gradients, 60.92 of moments."""
+    main(["--config", str(ROOT / "configs" / "gsm8k-qwen2.5-0.5b.yaml"), "--shape", "7b"])
+    shown = capsys.readouterr().out
+    assert "7,615,616,512 parameters" in shown
+    assert "| weights | 30.46 | 30.46 |" in shown
+    assert "| optimizer | 60.92 | 60.92 |" in shown
+    assert re.search(r"^does not fit: .*; set FSDP over \d devices$", shown, re.MULTILINE)
+
+
+def test_later_configs_and_arguments_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The embedded policy has 342,624 parameters; four devices with a strategy of two shards hold half."""
+    (tmp_path / "more.yaml").write_text(
+        "trainer: {devices: 2, num_nodes: 2, strategy: {class_path: lightning.pytorch.strategies.ModelParallelStrategy"
+        ", init_args: {data_parallel_size: 2}}}"
+    )
+    configs = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--config", str(tmp_path / "more.yaml")]
+    main([*configs, "--model.objective.kl.beta", "0.1", "--prompt-tokens=9", "--gpu", "cpu"])
+    shown = capsys.readouterr().out
+    assert "342,624 parameters, 342,624 train; 4 x cpu, 2 shards" in shown
+    assert "| reference |" in shown
+    assert "fits: " in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--shape", "7b", "--model.sampling.temprature", "1"],
+            "model.sampling.temprature: no such setting; known are",
+        ),
+        (["--shape", "7b", "--model.sampling.max_tokens", "0"], "sampling.max_tokens: 0 is refused"),
+        (["--shape", "7b", "--model.group_size", "many"], "model.group_size: 'many' is no number"),
+        (["--shape", "7b", "--colour", "1"], "--colour: not known"),
+        (["--shape", "7b", "--model.group_size"], "--model.group_size: a value is missing"),
+        ([], "model.policy.pretrained: not given; name a model, or take --shape"),
+        (["--config", "nowhere.yaml"], "No such file or directory: 'nowhere.yaml'"),
+        (["--model.policy.pretrained", "/nowhere/at/all"], "model.policy.pretrained: no config.json could be read"),
+        (["--shape", "7b", "--gpus", "8", "--shards", "3"], "shards: 3 is refused"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert str(left.value).startswith("plan: ")
+    assert message in str(left.value)
+    assert "\n" not in str(left.value)
+
+
+def test_the_docs_hold_the_commands_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--table"])
+    page = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.strip() in page
+
+
+def test_figures_of_a_device_can_be_given() -> None:
+    given = SCRIPT["arguments"]().parse_args(["--gpu", "a100", "--memory-gb", "40", "--tflops", "2", "--link-gb", "3"])
+    device = SCRIPT["device_of"](given)
+    assert (device.memory, device.flops, device.link, device.bandwidth) == (40e9, 2e12, 3e9, 2039e9)
+
+
+# ------------------------------------------------------------------------------------------------------------- measured
+
+TOLERANCE = 0.1
+
+RUN = {
+    "shape": {
+        "vocab_size": 20480,
+        "hidden_size": 384,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": True,
+    },
+    "group_size": 4,
+    "prompts": 4,
+    "sampling": {"max_tokens": 48},
+    "update": {"micro_batch_tokens": 400},
+}
+"""20 M parameters; 16 sequences of about 56 tokens, 7 in a micro-batch."""
+
+GIVES_BACK = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_TOP_PAD_": "0",
+    "MKL_DISABLE_FAST_MM": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0",
+    "OMP_NUM_THREADS": "1",
+}
+"""What is freed goes back to the system at once, and libraries keep no buffers: what is counted is what is in use."""
+
+
+def laid_over(settings: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
+    merge: Callable[[dict[str, object], dict[str, object]], dict[str, object]] = SCRIPT["merged"]
+    return merge(settings, changes)
+
+
+def measured_and_planned(settings: dict[str, object], folder: Path) -> dict[str, tuple[float, float]]:
+    """Of each phase, the peak of a real run and of the plan, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.measure_plan", str(folder), json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | GIVES_BACK,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    policy: dict[str, object] = settings.get("policy", {})
+    planned = Job(
+        shape=shape_of(
+            {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[settings.get("family", "qwen3")](**settings["shape"])
+        ),
+        sampling=SamplingConfig(**settings["sampling"]),
+        update=UpdateConfig(**settings["update"]),
+        group_size=settings["group_size"],
+        prompts=settings["prompts"],
+        prompt_tokens=found["width"],
+        mixed=settings.get("precision") == "bf16-mixed",
+        checkpointing=bool(policy.get("gradient_checkpointing")),
+        reference=bool(settings.get("beta")),
+    )
+    assert found["length"] == planned.sampling.max_tokens
+    sums = {"held": sum(held(planned).values())}
+    sums |= {phase: sum(parts.values()) for phase, parts in phases(planned).items() if phase != "reference"}
+    return {phase: (found[phase] / 1e6, size / 1e6) for phase, size in sums.items()}
+
+
+def check_measured(settings: dict[str, object], folder: Path) -> None:
+    for phase, (measured, planned) in measured_and_planned(settings, folder).items():
+        print(f"{phase}: measured {measured:.0f} MB, planned {planned:.0f} MB, {planned / measured - 1:+.1%}")
+        assert abs(planned / measured - 1) <= TOLERANCE, phase
+
+
+def test_memory_is_as_planned(tmp_path: Path) -> None:
+    check_measured(RUN, tmp_path)
+
+
+LONG = {"sampling": {"max_tokens": 256}, "prompts": 6, "update": {"micro_batch_tokens": 560}}
+WIDE = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 4, "num_attention_heads": 4}
+LARGE = {
+    "vocab_size": 8192,
+    "hidden_size": 768,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"policy": {"gradient_checkpointing": True}, "beta": 0.05}, id="checkpointed"),
+        pytest.param({"precision": "bf16-mixed"}, id="mixed"),
+        pytest.param(LONG, id="long completions"),
+        pytest.param({"update": {"micro_batch_tokens": 4096}}, id="one micro-batch"),
+        pytest.param(
+            {"family": "qwen2", "shape": WIDE | {"tie_word_embeddings": False, "vocab_size": 32768}, "beta": 0.05},
+            id="untied qwen2 with a reference",
+        ),
+        pytest.param(
+            {
+                "shape": WIDE | {"vocab_size": 65536},
+                "policy": {"gradient_checkpointing": True},
+                "sampling": {"top_p": 0.9},
+                "prompts": 8,
+                "update": {"micro_batch_tokens": 2048},
+            },
+            id="chunks of logits, top_p",
+        ),
+        pytest.param({"shape": LARGE}, id="82 M"),
+    ],
+)
+def test_memory_is_as_planned_everywhere(changes: dict[str, object], tmp_path: Path) -> None:
+    check_measured(laid_over(RUN, changes), tmp_path)
