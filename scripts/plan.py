@@ -224,7 +224,7 @@ def job_of(settings: Settings, shape: Shape, given: argparse.Namespace) -> Job:
         group_size=int(number(settings, "model.group_size", 8)),
         prompts=int(number(settings, "data.prompts_per_step", 32)),
         prompt_tokens=given.prompt_tokens or int(number(settings, "data.max_prompt_tokens", 512)),
-        dtype=at(settings, "model.policy.dtype", "float32"),  # type: ignore[arg-type]
+        dtype=str(at(settings, "model.policy.dtype", "float32")),
         mixed=at(settings, "trainer.precision", "32-true") == "bf16-mixed",
         attention=str(at(settings, "model.policy.attention", "sdpa")),
         checkpointing=bool(at(settings, "model.policy.gradient_checkpointing", False)),

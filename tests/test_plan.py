@@ -197,12 +197,17 @@ def test_what_is_held(
         ({"gpus": 5}, "prompts_per_step: 4 is refused; it must be one for each of 5 devices"),
         ({"gpus": 0}, "gpus: 0 is refused"),
         ({"lora_rank": -1}, "lora_rank: -1 is refused"),
+        ({"dtype": "float64"}, "policy.dtype: 'float64' is refused; it must be float32 or bfloat16 or float16"),
         ({"attention": "eager"}, "policy.attention: 'eager' is refused"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         job(**changes)
+
+
+def test_weights_in_bfloat16_need_no_cast() -> None:
+    assert phases(job(dtype="bfloat16", mixed=True)) == phases(job(dtype="bfloat16"))
 
 
 # -------------------------------------------------------------------------------------------------------------- rollout

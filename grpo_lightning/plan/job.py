@@ -1,11 +1,12 @@
 """What is planned: a model, how it trains, and how it is spread over devices."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.plan.shape import Shape, adapter_parameters, parameters
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 ADAPTER_BYTES = 4
 """Of an adapter's element: float32 whatever the weights are."""
@@ -23,9 +24,10 @@ class Job:
     """Of a step, over all devices."""
     prompt_tokens: int
     """Of the longest prompt."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: str = "float32"
+    """Of the weights."""
     mixed: bool = False
-    """Precision bf16-mixed: matrices multiply in bfloat16, weights stay in `dtype`."""
+    """Precision bf16-mixed: matrices multiply in bfloat16, weights stay as they are."""
     attention: str = "sdpa"
     checkpointing: bool = False
     reference: bool = False
@@ -43,6 +45,7 @@ class Job:
             "shards": (self.shards, self.shards >= 1 and self.gpus % self.shards == 0, f"a divisor of {self.gpus}"),
             "prompts_per_step": (self.prompts, self.prompts >= self.gpus, f"one for each of {self.gpus} devices"),
             "policy.attention": (self.attention, self.attention != "eager", "another: eager attention is not planned"),
+            "policy.dtype": (self.dtype, self.dtype in DTYPES, " or ".join(DTYPES)),
             "lora_rank": (self.lora_rank, self.lora_rank >= 0, "0 (off) or positive"),
         }
         for name, (value, holds, right) in checks.items():
@@ -53,6 +56,11 @@ class Job:
     def weight_bytes(self) -> int:
         """w."""
         return 4 if self.dtype == "float32" else 2
+
+    @property
+    def casts(self) -> bool:
+        """Whether weights and inputs are copied to bfloat16 wherever they are multiplied."""
+        return self.mixed and self.weight_bytes == 4
 
     @property
     def compute_bytes(self) -> int:

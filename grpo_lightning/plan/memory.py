@@ -90,8 +90,8 @@ def decode_bytes(job: Job) -> float:
     """
     s, c = job.shape, job.compute_bytes
     logits = job.rows * s.vocabulary
-    head = FLOAT * logits + (logits * c if c == 2 else 0) + (s.vocabulary * s.hidden * c if job.mixed else 0)
-    keys = job.rows * job.sequence * s.keys * c if job.mixed else 0
+    head = FLOAT * logits + (logits * c if c == 2 else 0) + (s.vocabulary * s.hidden * c if job.casts else 0)
+    keys = job.rows * job.sequence * s.keys * c if job.casts else 0
     return FLOAT * logits + max(head, keys)
 
 
@@ -127,13 +127,13 @@ def layer_activations(job: Job, tokens: int) -> float:
     wide as the queries: 2 (Q - K) c more.
     """
     s, c = job.shape, job.compute_bytes
-    token = 2 * s.hidden * (FLOAT + job.weight_bytes) + s.hidden * (5 if job.mixed else 2) * c
+    token = 2 * s.hidden * (FLOAT + job.weight_bytes) + s.hidden * (5 if job.casts else 2) * c
     token += 2 * (s.queries + s.keys) * c + 4 * s.intermediate * c + FLOAT * (2 + s.heads)
     if s.qk_norm:
         token += (s.queries + s.keys) * (FLOAT + c) + FLOAT * (s.heads + s.kv_heads)
     if job.masked:
         token += tokens * c + 2 * (s.queries - s.keys) * c
-    return tokens * token + (2 * layer_matrices(s) if job.mixed else 0)
+    return tokens * token + (2 * layer_matrices(s) if job.casts else 0)
 
 
 def stored_activations(job: Job, tokens: int) -> float:
@@ -151,7 +151,7 @@ def head_bytes(job: Job, tokens: int, completion: int) -> float:
     s, r = job.shape, job.weight_bytes
     chunk = FLOAT * min(completion, max(1, CHUNK_LOGITS // s.vocabulary)) * s.vocabulary
     gradient = 0 if job.lora_rank else s.vocabulary * s.hidden * r
-    cast = (s.vocabulary + completion) * s.hidden * 2 if job.mixed else 0
+    cast = (s.vocabulary + completion) * s.hidden * 2 if job.casts else 0
     hidden = tokens * s.hidden * (FLOAT + 2 * r) + completion * s.hidden * r
     return hidden + cast + max(4 * chunk, chunk + gradient)
 

@@ -66,7 +66,7 @@ def weight_traffic(job: Job) -> float:
     is made anew each time.
     """
     elements = matrices(job) + job.shape.vocabulary * job.shape.hidden
-    return elements * (job.weight_bytes + (4 if job.mixed else 0))
+    return elements * (job.weight_bytes + (4 if job.casts else 0))
 
 
 def prefill_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
