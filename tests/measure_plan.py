@@ -22,6 +22,7 @@ from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from grpo_lightning.policy import PolicyConfig
+from grpo_lightning.preparation import Prepared
 from grpo_lightning.sources import Generated
 from grpo_lightning.tasks import Arithmetic
 from grpo_lightning.types import Prompt
@@ -58,7 +59,6 @@ class Measured(GRPOModule):
             gc.collect()
             self.baseline, self.peaks = status("RssAnon"), {}
         super().configure_model()
-        self.peaks["loaded"] = status("RssAnon") - self.baseline
 
     def collect(self, prompts: Sequence[Prompt]) -> Collected:
         self.peaks["held"] = status("RssAnon") - self.baseline
@@ -68,6 +68,12 @@ class Measured(GRPOModule):
         self.peaks["width"] = max(len(prompt.token_ids) for prompt in prompts)
         self.peaks["length"] = max(len(c.token_ids) for g in found.rollout.groups for c in g.completions)
         return found
+
+    def prepare(self, found: Collected) -> Prepared:
+        phase = Phase()
+        batch = super().prepare(found)
+        self.peaks["reference"] = phase.peak() - self.baseline
+        return batch
 
     def optimizer_step_on(self, samples: Sequence[Sample]) -> None:
         phase = Phase()
