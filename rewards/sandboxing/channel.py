@@ -9,10 +9,10 @@ Lists, dictionaries and sets that crossed keep their identity: each message carr
 that arguments changed in place and attributes that hold lists behave as in one process.
 """
 
+import _thread  # not threading, whose work after a fork every run would pay for
 import importlib
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping
 
 from rewards.sandboxing.codec import Codec
@@ -42,7 +42,7 @@ class Peer:
         self._guarded = guarded
         self._lookup = lookup
         self._codec = Codec(self.ask, guarded=guarded)
-        self._lock = threading.RLock()
+        self._lock = _thread.RLock()
         self._depth = 0
         self.collect_output: Callable[[], str] = str
         self.replay_output: Callable[[str], object] = len

@@ -114,9 +114,8 @@ def _is_bound(value: object, namespace: dict[str, object]) -> bool:
     return any(value is each for each in namespace.values())
 
 
-def free_names(source: str) -> frozenset[str]:
+def free_names(top: symtable.SymbolTable) -> frozenset[str]:
     """The names that the tests use and do not define."""
-    top = symtable.symtable(source, "tests", "exec")
     used: set[str] = set()
     tables = [top]
     while tables:
@@ -183,6 +182,7 @@ class Judge:
     def __init__(self, source: str, peer: Peer, results: int) -> None:
         self._peer = peer
         self._results = results
+        self._source = source
         self._tree = compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True)
         functions = (_ast.FunctionDef, _ast.AsyncFunctionDef)
         self._functions = {each.name: each for each in self._tree.body if isinstance(each, functions)}
@@ -193,7 +193,8 @@ class Judge:
             if name.startswith("test") and name not in called and len(node.args.args) == len(node.args.defaults)
         ]
         module = new_module("tests")
-        free = free_names(source)
+        self._names = symtable.symtable(source, "tests", "exec")
+        free = free_names(self._names)
         modules = library_names(free, self._tree)
         askable = askable_names(free - modules.keys())
         capitalised = frozenset(name for name in askable if name.lstrip("_")[:1].isupper())
@@ -221,6 +222,12 @@ class Judge:
             _run_unit(self._peer, self._results, name, types.FunctionType(_call_code(name), self._namespace), True)
         self._run_cases()
         self._report({"end": True})
+
+    def may_have_changed_process(self) -> bool:
+        """Whether the tests may have left something behind in this process."""
+        if _LASTING.search(self._source):
+            return True
+        return _assigns_below(self._tree, {each.get_name() for each in self._names.get_symbols() if each.is_imported()})
 
     def _delegate(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
         """Have the functions of a module run on the other side where their first argument is there."""
@@ -321,35 +328,27 @@ def _read_input(everything: bool) -> str:
 
 
 def _judge_one(kind: bytes, source: str, channel: int, results: int) -> bool:
-    """Run the tests; whether this process need not be cleared of what arrived."""
+    """Run the tests; whether this process is as it was before."""
+    directory = os.stat(".").st_mtime_ns
     peer = Peer(channel, guarded=True)
     peer.replay_output = lambda text: sys.stdout.write(text)
     peer.read_input = _read_input
+    changed = False
     try:
         if kind == b"pairs":
             _run_pairs(source, peer, results)
         else:
-            Judge(source, peer, results).run()
+            judge = Judge(source, peer, results)
+            changed = judge.may_have_changed_process()
+            judge.run()
     except (SyntaxError, ValueError) as error:
         _write(results, _outcome("reading the tests", error))
     except ChannelBroken:
         pass  # reported with the test that met it
     finally:
         peer.close()
-    return peer.is_light
-
-
-def _may_have_changed(source: str) -> bool:
-    """Whether the tests may have left something behind in this process."""
-    if _LASTING.search(source) or threading.active_count() > 1 or os.listdir("."):
-        return True
-    try:
-        imported = {
-            each.get_name() for each in symtable.symtable(source, "tests", "exec").get_symbols() if each.is_imported()
-        }
-        return _assigns_below(compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True), imported)
-    except (SyntaxError, ValueError):
-        return False
+    changed = changed or threading.active_count() > 1 or os.stat(".").st_mtime_ns != directory
+    return peer.is_light and not changed
 
 
 def _assigns_below(node: _ast.AST, names: set[str]) -> bool:
@@ -373,8 +372,7 @@ def run_judge() -> int:
             break
         with open(descriptors[0], encoding="utf-8", errors="surrogatepass") as file:
             source = file.read()
-        light = _judge_one(kind, source, *descriptors[1:])
-        leaving = run == _RUNS or not light or (kind == b"source" and _may_have_changed(source))
+        leaving = not _judge_one(kind, source, *descriptors[1:]) or run == _RUNS
         if not leaving:
             _write(descriptors[2], {"stays": True})
         os.close(descriptors[2])

@@ -112,19 +112,19 @@ class Filter:
         program += [(_JGE, 0x40000000, 0, 1), (_RET, _EPERM, 0, 0)]  # the x32 numbers of x86_64
         program += _search(ranges)
         self._own_pid_offsets = [8 * place + 4 for place, step in enumerate(program) if step[1] == _OWN_PID]
-        self._code = b"".join(
+        self._code = bytearray().join(
             struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
             for code, value, if_true, if_false in program
         )
+        self._buffer = (ctypes.c_char * len(self._code)).from_buffer(self._code)
+        self._program = struct.pack("@HP", len(program), ctypes.addressof(self._buffer))
 
     def install(self) -> None:
         """Confine the calling thread for good; it has set no_new_privs."""
-        code = bytearray(self._code)
+        pid = os.getpid()
         for offset in self._own_pid_offsets:
-            struct.pack_into("=I", code, offset, os.getpid())
-        buffer = (ctypes.c_char * len(code)).from_buffer(code)
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0):
+            struct.pack_into("=I", self._code, offset, pid)
+        if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._program, 0, 0):
             raise OSError(ctypes.get_errno(), "seccomp filter refused")
 
 

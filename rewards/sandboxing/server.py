@@ -14,18 +14,16 @@ import socket
 import stat
 import sys
 import time
+from collections.abc import Callable
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 from rewards.sandboxing import kernel
-from rewards.sandboxing.candidate import prepare_interpreter, run_module, run_program
 from rewards.sandboxing.directory import is_over, remove_tree
-from rewards.sandboxing.judge import run_judge
 from rewards.sandboxing.probes import run_probes
 from rewards.sandboxing.seccomp import Filter, is_supported
 
-sys.path.pop(0)
-
-CONTROL = 0
+CONTROL = 99
+"""Where the client's socket goes, away from the numbers of a child's descriptors."""
 _MAX_REQUEST = 4096
 _MAX_DESCRIPTORS = 8
 _CONFINEMENT_FAILED = 121
@@ -56,6 +54,9 @@ _PRELOADED = [
 _OPEN_FILES = 128
 _THREADS = 512
 """RLIMIT_NPROC counts every process of the user on the machine, so it cannot be tight."""
+
+Modes = dict[str, Callable[[], int]]
+"""What a confined process may be asked to run, and how; the results are exit statuses."""
 
 
 class Confinement:
@@ -178,15 +179,15 @@ class Confinement:
 
 def _arrange_descriptors(received: list[int], kept: list[int]) -> None:
     """Give the received descriptors the numbers 0, 1, 2 …; close all others but `kept`."""
-    high = [kernel.out_of_the_way(os.dup(each)) for each in received]
-    for number, descriptor in enumerate(high):
+    for number, descriptor in enumerate(received):  # ascending, and above their new numbers: none is overwritten unread
+        assert descriptor > number
         os.dup2(descriptor, number)
     open_after = sorted({*range(len(received)), *kept})
     for first, following in zip(open_after, [*open_after[1:], 1 << 20], strict=True):
         os.closerange(first + 1, following)
 
 
-def _child(confinement: Confinement, request: dict[str, object], received: list[int]) -> int:
+def _child(confinement: Confinement, modes: Modes, request: dict[str, object], received: list[int]) -> int:
     try:
         _arrange_descriptors(received, confinement.keep())
         confinement.apply(int(str(request["cpu_seconds"])))
@@ -195,7 +196,7 @@ def _child(confinement: Confinement, request: dict[str, object], received: list[
     if request["mode"] == "probe":
         os.write(1, json.dumps(run_probes()).encode())
         return 0
-    return {"program": run_program, "module": run_module, "judge": run_judge}[str(request["mode"])]()
+    return modes[str(request["mode"])]()
 
 
 def _wait(pidfd: int, deadline: float, confinement: Confinement, control: socket.socket) -> str | None:
@@ -217,14 +218,14 @@ def _wait(pidfd: int, deadline: float, confinement: Confinement, control: socket
 
 
 def _run(
-    confinement: Confinement, request: dict[str, object], received: list[int], control: socket.socket
+    confinement: Confinement, modes: Modes, request: dict[str, object], received: list[int], control: socket.socket
 ) -> dict[str, object]:
     deadline = time.monotonic() + float(str(request["seconds"]))
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            status = _child(confinement, request, received)
+            status = _child(confinement, modes, request, received)
         finally:
             os._exit(status)
     pidfd = os.pidfd_open(pid)
@@ -243,9 +244,8 @@ def _run(
 def _self_test(confinement: Confinement, control: socket.socket) -> list[str]:
     reading, writing = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
-    report = _run(
-        confinement, {"mode": "probe", "seconds": 10, "cpu_seconds": 10}, [null, os.dup(writing), os.dup(null)], control
-    )
+    request: dict[str, object] = {"mode": "probe", "seconds": 10, "cpu_seconds": 10}
+    report = _run(confinement, {}, request, [null, os.dup(writing), os.dup(null)], control)
     os.close(writing)
     with open(reading, "rb") as answers:
         text = answers.read()
@@ -253,16 +253,34 @@ def _self_test(confinement: Confinement, control: socket.socket) -> list[str]:
     return [str(each) for each in escaped]
 
 
+def _load_modes(role: str) -> Modes:
+    """Import what forks of this role run, and nothing else: each pays for every page and every hook of a fork."""
+    from rewards.sandboxing.candidate import Candidate, prepare_interpreter, rehearse
+
+    prepare_interpreter()
+    if role == "judge":
+        from rewards.sandboxing.judge import run_judge
+
+        return {"judge": run_judge}
+    for name in _PRELOADED:
+        __import__(name)
+    rehearse()
+    candidate = Candidate()
+    return {"program": candidate.run_program, "module": candidate.run_module}
+
+
 def main() -> None:
     """Serve until the client is gone."""
     config = json.loads(sys.argv[1])
+    os.dup2(0, CONTROL, inheritable=False)
+    os.close(0)
+    os.memfd_create("input")  # becomes descriptor 0
     control = socket.socket(fileno=CONTROL)
     try:
         if sys.platform != "linux":
             raise OSError("the sandbox needs Linux")
-        if config["role"] == "candidate":
-            for name in _PRELOADED:
-                __import__(name)
+        modes = _load_modes(config["role"])
+        sys.path.pop(0)
         confinement = Confinement(config)
         confinement.finish()
         escaped = _self_test(confinement, control)
@@ -272,23 +290,22 @@ def main() -> None:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         return
     control.send(json.dumps({"layers": confinement.layers}).encode())
-    prepare_interpreter()
     gc.collect()
     gc.freeze()
     try:
-        _serve(confinement, control)
+        _serve(confinement, modes, control)
     finally:
         confinement.leave()
 
 
-def _serve(confinement: Confinement, control: socket.socket) -> None:
+def _serve(confinement: Confinement, modes: Modes, control: socket.socket) -> None:
     while True:
         data, received, _, _ = socket.recv_fds(control, _MAX_REQUEST, _MAX_DESCRIPTORS)
         if not data:
             return
         if not received:
             continue  # a word to stop a run that had ended already
-        control.send(json.dumps(_run(confinement, json.loads(data), received, control)).encode())
+        control.send(json.dumps(_run(confinement, modes, json.loads(data), received, control)).encode())
         confinement.clean_private()
 
 
