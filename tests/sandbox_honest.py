@@ -4040,6 +4040,2194 @@ assert angle == 10 and angle == 370
 assert -angle == Angle(350)
 """,
     ),
+    "from solution import": (
+        """
+def add(a,b): return a+b
+class P:
+    def __init__(s,x): s.x=x
+    def __eq__(s,o): return s.x==o.x
+""",
+        """
+from solution import add, P
+def test_add():
+    assert add(1,2)==3
+def test_p():
+    assert P(1)==P(1)
+    assert P(1).x==1
+""",
+    ),
+    "from solution import as": (
+        "def add(a,b): return a+b",
+        """
+from solution import add as plus
+assert plus(1,2)==3
+""",
+    ),
+    "import solution": (
+        "def add(a,b): return a+b",
+        """
+import solution
+assert solution.add(1,2)==3
+""",
+    ),
+    "from solution import star": (
+        "def add(a,b): return a+b",
+        """
+from solution import *
+assert add(1,2)==3
+""",
+    ),
+    "numpy tests": (
+        "def f(x): return [x,2*x]",
+        """
+try:
+    import numpy as np
+except ImportError:
+    np=None
+assert f(1)==[1,2]
+""",
+    ),
+    "unittest main": (
+        "def f(x): return x+1",
+        """
+import unittest
+class TestF(unittest.TestCase):
+    def test_a(self):
+        self.assertEqual(f(1),2)
+    def test_b(self):
+        with self.assertRaises(TypeError):
+            f('a')
+    def test_c(self):
+        for i in range(3):
+            with self.subTest(i=i):
+                self.assertEqual(f(i), i+1)
+if __name__=='__main__':
+    unittest.main()
+""",
+    ),
+    "unittest main exit false": (
+        "def f(x): return x+1",
+        """
+import unittest
+class TestF(unittest.TestCase):
+    def test_a(self):
+        self.assertEqual(f(1),2)
+unittest.main(argv=[''],exit=False)
+""",
+    ),
+    "unittest main argv verbosity": (
+        "def f(x): return x+1",
+        """
+import unittest
+class TestF(unittest.TestCase):
+    def test_a(self):
+        self.assertEqual(f(1),2)
+if __name__=='__main__':
+    unittest.main(argv=['first-arg-is-ignored'],exit=False,verbosity=2)
+""",
+    ),
+    "unittest runner": (
+        "def f(x): return x+1",
+        """
+import unittest
+class TestF(unittest.TestCase):
+    def test_a(self):
+        self.assertEqual(f(1),2)
+suite=unittest.TestLoader().loadTestsFromTestCase(TestF)
+r=unittest.TextTestRunner().run(suite)
+assert r.wasSuccessful()
+""",
+    ),
+    "check main guard": (
+        "def f(x): return x+1",
+        """
+def check(candidate):
+    assert candidate(1)==2
+    assert candidate(2)==3
+
+if __name__ == '__main__':
+    check(f)
+""",
+    ),
+    "run in main function": (
+        "def f(x): return x+1",
+        """
+def main():
+    assert f(1)==2
+    print('ok')
+main()
+""",
+    ),
+    "test functions called in loop": (
+        "def f(x): return x+1",
+        """
+def test_a():
+    assert f(1)==2
+def test_b():
+    assert f(2)==3
+for t in (test_a,test_b):
+    t()
+""",
+    ),
+    "test class plain pytest": (
+        "def f(x): return x+1",
+        """
+class TestF:
+    def test_a(self):
+        assert f(1)==2
+    def test_b(self):
+        assert f(2)==3
+""",
+    ),
+    "test class plain with setup": (
+        """
+class S:
+    def __init__(s): s.d=[]
+    def push(s,x): s.d.append(x)
+    def pop(s): return s.d.pop()
+""",
+        """
+class TestS:
+    def setup_method(self):
+        self.s=S()
+    def test_a(self):
+        self.s.push(1)
+        assert self.s.pop()==1
+""",
+    ),
+    "tests define node and build": (
+        """
+def rev(head):
+    p=None
+    while head:
+        head.next,p,head=p,head,head.next
+    return p
+""",
+        """
+class ListNode:
+    def __init__(self,val=0,next=None):
+        self.val=val
+        self.next=next
+def build(a):
+    d=c=ListNode()
+    for x in a:
+        c.next=ListNode(x); c=c.next
+    return d.next
+def tolist(h):
+    r=[]
+    while h:
+        r.append(h.val); h=h.next
+    return r
+assert tolist(rev(build([1,2,3])))==[3,2,1]
+assert rev(None) is None
+""",
+    ),
+    "leetcode both define node": (
+        """
+from typing import Optional
+class ListNode:
+    def __init__(self,val=0,next=None):
+        self.val=val
+        self.next=next
+class Solution:
+    def mid(self, head: Optional[ListNode]) -> Optional[ListNode]:
+        s=f=head
+        while f and f.next:
+            s=s.next; f=f.next.next
+        return s
+""",
+        """
+class ListNode:
+    def __init__(self,val=0,next=None):
+        self.val=val
+        self.next=next
+def build(a):
+    d=c=ListNode()
+    for x in a:
+        c.next=ListNode(x); c=c.next
+    return d.next
+assert Solution().mid(build([1,2,3])).val==2
+""",
+    ),
+    "tree isinstance by code": (
+        """
+class TreeNode:
+    def __init__(s,v,l=None,r=None): s.val=v; s.left=l; s.right=r
+def depth(t):
+    return 0 if t is None else 1+max(depth(t.left),depth(t.right))
+""",
+        """
+t=TreeNode(1,TreeNode(2),TreeNode(3,TreeNode(4)))
+assert depth(t)==3
+t.left.left=TreeNode(9)
+assert depth(t)==3
+assert t.left.left.val==9
+""",
+    ),
+    "leetcode check list": (
+        """
+class Solution:
+    def twoSum(self, nums, target):
+        d={}
+        for i,x in enumerate(nums):
+            if target-x in d: return [d[target-x],i]
+            d[x]=i
+""",
+        """
+def check(candidate):
+    assert candidate(nums = [2,7,11,15],target = 9) == [0, 1]
+    assert candidate(nums = [3,2,4],target = 6) == [1, 2]
+
+check(Solution().twoSum)
+""",
+    ),
+    "is_list_node helper": (
+        """
+class Solution:
+    def removeElements(self, head, val):
+        d=ListNode(0,head); c=d
+        while c.next:
+            if c.next.val==val: c.next=c.next.next
+            else: c=c.next
+        return d.next
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val = val
+        self.next = next
+""",
+        """
+def list_node(values):
+    if not values: return None
+    head = ListNode(values[0])
+    p = head
+    for val in values[1:]:
+        node = ListNode(val)
+        p.next = node
+        p = node
+    return head
+def is_same_list(p1, p2):
+    if p1 is None and p2 is None: return True
+    if not p1 or not p2: return False
+    return p1.val == p2.val and is_same_list(p1.next, p2.next)
+def check(candidate):
+    assert is_same_list(candidate(head = list_node([1, 2, 6, 3, 4, 5, 6]),val = 6), list_node([1, 2, 3, 4, 5]))
+    assert is_same_list(candidate(head = list_node([]),val = 1), list_node([]))
+check(Solution().removeElements)
+""",
+    ),
+    "is_same_tree": (
+        """
+class TreeNode:
+    def __init__(self, val=0, left=None, right=None):
+        self.val = val
+        self.left = left
+        self.right = right
+class Solution:
+    def invertTree(self, root):
+        if root: root.left,root.right=self.invertTree(root.right),self.invertTree(root.left)
+        return root
+""",
+        """
+from collections import deque
+def tree_node(values):
+    if not values: return None
+    root = TreeNode(values[0])
+    i = 1
+    queue = deque([root])
+    while queue:
+        node = queue.popleft()
+        if i < len(values) and values[i] is not None:
+            node.left = TreeNode(values[i])
+            queue.append(node.left)
+        i += 1
+        if i < len(values) and values[i] is not None:
+            node.right = TreeNode(values[i])
+            queue.append(node.right)
+        i += 1
+    return root
+def is_same_tree(p, q):
+    if not p and not q: return True
+    elif not p or not q: return False
+    elif p.val != q.val: return False
+    else: return is_same_tree(p.left, q.left) and is_same_tree(p.right, q.right)
+def check(candidate):
+    assert is_same_tree(candidate(root = tree_node([4,2,7,1,3,6,9])), tree_node([4,7,2,9,6,3,1]))
+check(Solution().invertTree)
+""",
+    ),
+    "design by names": (
+        """
+class MinStack:
+    def __init__(self): self.s=[]
+    def push(self,x): self.s.append((x,min(x,self.s[-1][1] if self.s else x)))
+    def pop(self): self.s.pop()
+    def top(self): return self.s[-1][0]
+    def getMin(self): return self.s[-1][1]
+""",
+        """
+def run(ops,args):
+    obj=None; out=[]
+    for o,a in zip(ops,args):
+        if o=='MinStack': obj=MinStack(*a); out.append(None)
+        else: out.append(getattr(obj,o)(*a))
+    return out
+assert run(['MinStack','push','push','getMin','pop','top'],[[],[-2],[0],[],[],[]])==[None,None,None,-2,None,-2]
+""",
+    ),
+    "deepcopied inputs": (
+        """
+def f(xs):
+    xs.sort()
+    return xs[0]
+""",
+        """
+import copy
+xs=[3,1,2]
+assert f(copy.deepcopy(xs))==1
+assert xs==[3,1,2]
+f(xs)
+assert xs==[1,2,3]
+""",
+    ),
+    "exact exception text": (
+        """
+def f(x):
+    if not isinstance(x,int): raise TypeError('need int, got %s' % type(x).__name__)
+    return x
+""",
+        """
+try:
+    f('a')
+    assert False, 'no error'
+except TypeError as e:
+    assert str(e)=='need int, got str'
+    assert 'int' in str(e)
+    assert e.args==('need int, got str',)
+""",
+    ),
+    "custom exception": (
+        """
+class InsufficientFunds(Exception):
+    def __init__(self,need,have):
+        super().__init__(f'need {need}, have {have}')
+        self.need=need; self.have=have
+class Account:
+    def __init__(self,b=0): self.balance=b
+    def withdraw(self,a):
+        if a>self.balance: raise InsufficientFunds(a,self.balance)
+        self.balance-=a
+        return self.balance
+""",
+        """
+a=Account(100)
+assert a.withdraw(30)==70
+try:
+    a.withdraw(100)
+except InsufficientFunds as e:
+    assert e.need==100 and e.have==70
+    assert 'need 100' in str(e)
+else:
+    assert False
+assert a.balance==70
+""",
+    ),
+    "ctx decorated": (
+        """
+from contextlib import contextmanager
+log=[]
+@contextmanager
+def ctx(n):
+    log.append('in'+n)
+    try: yield n.upper()
+    finally: log.append('out'+n)
+""",
+        """
+with ctx('a') as x:
+    assert x=='A'
+assert log==['ina','outa']
+try:
+    with ctx('b'):
+        raise ValueError('x')
+except ValueError: pass
+assert log[-1]=='outb'
+""",
+    ),
+    "suppressing ctx": (
+        """
+class Sup:
+    def __enter__(s): return s
+    def __exit__(s,t,v,tb): s.t=t; return t is KeyError
+""",
+        """
+s=Sup()
+with s:
+    {}['a']
+assert s.t is KeyError
+try:
+    with Sup(): raise ValueError
+    assert 0
+except ValueError: pass
+""",
+    ),
+    "lru cache info": (
+        """
+from functools import lru_cache
+@lru_cache(maxsize=None)
+def fib(n): return n if n<2 else fib(n-1)+fib(n-2)
+""",
+        """
+assert fib(50)==12586269025
+assert fib.cache_info().hits>0
+assert fib.cache_info().currsize==51
+fib.cache_clear()
+assert fib.cache_info().currsize==0
+""",
+    ),
+    "wrapped decorator metadata": (
+        """
+import functools
+def timed(f):
+    @functools.wraps(f)
+    def w(*a,**k):
+        w.calls+=1
+        return f(*a,**k)
+    w.calls=0
+    return w
+@timed
+def add(a,b):
+    'adds'
+    return a+b
+""",
+        """
+assert add(1,2)==3
+assert add.calls==1
+assert add.__name__=='add'
+assert add.__doc__=='adds'
+@timed
+def mul(a,b): return a*b
+assert mul(3,4)==12 and mul.calls==1 and mul.__name__=='mul'
+""",
+    ),
+    "retry decorator with test function": (
+        """
+import functools
+def retry(n):
+    def d(f):
+        @functools.wraps(f)
+        def w(*a,**k):
+            for i in range(n):
+                try: return f(*a,**k)
+                except ValueError:
+                    if i==n-1: raise
+        return w
+    return d
+""",
+        """
+calls=[]
+@retry(3)
+def g(x):
+    calls.append(x)
+    if len(calls)<3: raise ValueError('no')
+    return x*2
+assert g(4)==8
+assert calls==[4,4,4]
+""",
+    ),
+    "async gather": (
+        """
+import asyncio
+async def fetch(i):
+    await asyncio.sleep(0)
+    return i*i
+async def all_(n):
+    return await asyncio.gather(*(fetch(i) for i in range(n)))
+""",
+        """
+import asyncio
+assert asyncio.run(all_(4))==[0,1,4,9]
+async def main():
+    r=await fetch(3)
+    s=await asyncio.gather(fetch(1),fetch(2))
+    return r,s
+assert asyncio.run(main())==(9,[1,4])
+""",
+    ),
+    "async test callback": (
+        """
+import asyncio
+async def apply(f,x):
+    return await f(x)
+""",
+        """
+import asyncio
+async def inc(x):
+    await asyncio.sleep(0)
+    return x+1
+assert asyncio.run(apply(inc,1))==2
+""",
+    ),
+    "isolated asyncio test case": (
+        """
+import asyncio
+async def f(x):
+    await asyncio.sleep(0)
+    return x+1
+""",
+        """
+import unittest
+class T(unittest.IsolatedAsyncioTestCase):
+    async def test_a(self):
+        self.assertEqual(await f(1),2)
+""",
+    ),
+    "dict order equal": (
+        """
+def f(s):
+    d={}
+    for c in s: d[c]=d.get(c,0)+1
+    return d
+""",
+        """
+assert f('hello')=={'h':1,'e':1,'l':2,'o':1}
+assert list(f('ba'))==['b','a']
+assert list(f('ba').items())==[('b',1),('a',1)]
+""",
+    ),
+    "counter results": (
+        """
+from collections import Counter
+def f(s): return Counter(s)
+""",
+        """
+from collections import Counter
+assert f('aab')==Counter({'a':2,'b':1})
+assert f('aab')=={'a':2,'b':1}
+assert f('aab').most_common(1)==[('a',2)]
+assert (f('aab')-f('ab'))==Counter('a')
+assert isinstance(f('a'),dict)
+""",
+    ),
+    "defaultdict nested": (
+        """
+from collections import defaultdict
+def g(edges):
+    d=defaultdict(lambda: defaultdict(int))
+    for a,b in edges: d[a][b]+=1
+    return d
+""",
+        """
+r=g([(1,2),(1,2),(2,3)])
+assert r[1][2]==2
+assert r=={1:{2:2},2:{3:1}}
+assert r[9][9]==0
+""",
+    ),
+    "decimal exact": (
+        """
+from decimal import Decimal, ROUND_HALF_UP
+def f(x): return Decimal(x).quantize(Decimal('0.01'),rounding=ROUND_HALF_UP)
+""",
+        """
+from decimal import Decimal
+assert f('2.675')==Decimal('2.68')
+assert str(f('1'))=='1.00'
+assert f('1')==1
+assert isinstance(f('1'),Decimal)
+""",
+    ),
+    "named tuple fields": (
+        """
+from collections import namedtuple
+P=namedtuple('P','x y')
+def mk(a): return P(a,a+1)
+""",
+        """
+r=mk(1)
+assert r==(1,2)
+assert r.x==1 and r.y==2
+assert r._asdict()=={'x':1,'y':2}
+assert r._replace(x=5)==P(5,2)
+x,y=r
+assert (x,y)==(1,2)
+assert P(1,2)==mk(1)
+assert r[0]==1
+assert isinstance(r,tuple)
+assert P._fields==('x','y')
+""",
+    ),
+    "enum compare": (
+        """
+from enum import Enum, auto
+class Color(Enum):
+    RED=1
+    GREEN=2
+def f(n): return Color.RED if n else Color.GREEN
+""",
+        """
+assert f(1)==Color.RED
+assert f(1) is Color.RED
+assert f(0).name=='GREEN'
+assert f(0).value==2
+assert Color(1) is Color.RED
+assert Color['RED']==Color.RED
+assert [c.name for c in Color]==['RED','GREEN']
+assert {Color.RED:1}[f(1)]==1
+assert len(Color)==2
+assert Color.RED in Color
+assert str(Color.RED)=='Color.RED'
+assert repr(Color.RED)=='<Color.RED: 1>'
+""",
+    ),
+    "flag and intenum": (
+        """
+from enum import IntEnum, Flag, auto
+class L(IntEnum):
+    LOW=1
+    HIGH=3
+class F(Flag):
+    A=auto()
+    B=auto()
+""",
+        """
+assert L.LOW<L.HIGH
+assert L.HIGH==3
+assert L.HIGH+1==4
+assert sorted([L.HIGH,L.LOW])==[L.LOW,L.HIGH]
+assert F.A|F.B==F.A|F.B
+assert F.A in (F.A|F.B)
+assert not (F.A&F.B)
+assert (F.A|F.B).value==3
+""",
+    ),
+    "dataclass full": (
+        """
+from dataclasses import dataclass, field, asdict
+@dataclass(order=True)
+class Item:
+    price: float
+    name: str = field(compare=False, default='x')
+    tags: list = field(default_factory=list)
+""",
+        """
+from dataclasses import asdict, is_dataclass, fields, replace
+a=Item(1.5,'a'); b=Item(2.5,'b')
+assert a<b and max(a,b) is b
+assert a==Item(1.5,'zzz')
+assert repr(a)=="Item(price=1.5, name='a', tags=[])"
+assert asdict(a)=={'price':1.5,'name':'a','tags':[]}
+a.tags.append(3)
+assert a.tags==[3]
+assert is_dataclass(a)
+assert [f.name for f in fields(a)]==['price','name','tags']
+assert replace(a,price=9).price==9
+assert sorted([b,a])==[a,b]
+""",
+    ),
+    "frozen dataclass error": (
+        """
+from dataclasses import dataclass, FrozenInstanceError
+@dataclass(frozen=True)
+class P:
+    x:int
+    y:int=0
+    def __add__(s,o): return P(s.x+o.x,s.y+o.y)
+""",
+        """
+from dataclasses import FrozenInstanceError
+p=P(1,2)
+try:
+    p.x=3
+    assert False
+except FrozenInstanceError: pass
+assert p+P(1,1)==P(2,3)
+assert hash(p)==hash(P(1,2))
+assert {p:1}[P(1,2)]==1
+assert len({P(1),P(1),P(2)})==2
+""",
+    ),
+    "generator behaviours": (
+        """
+def gen(n):
+    total=0
+    for i in range(n):
+        got=yield i
+        if got: total+=got
+    return total
+""",
+        """
+g=gen(3)
+assert next(g)==0
+assert g.send(5)==1
+assert next(g)==2
+try:
+    next(g)
+except StopIteration as e:
+    assert e.value==5
+assert list(gen(3))==[0,1,2]
+import types
+assert isinstance(gen(1),types.GeneratorType)
+assert hasattr(gen(1),'__next__')
+assert iter(g) is g
+from itertools import islice
+assert list(islice(gen(100),3))==[0,1,2]
+assert sum(gen(4))==6
+assert max(gen(4))==3
+""",
+    ),
+    "awaits the tests' coroutines": (
+        """
+import asyncio
+async def apply(f,x):
+    return await f(x)
+async def both(a,b):
+    return await asyncio.gather(a,b)
+async def with_retry(f,n):
+    for i in range(n):
+        try: return await f()
+        except ValueError: await asyncio.sleep(0)
+    return None
+""",
+        """
+import asyncio
+async def inc(x):
+    await asyncio.sleep(0)
+    return x+1
+assert asyncio.run(apply(inc,1))==2
+async def main():
+    return await both(inc(1),inc(2))
+assert asyncio.run(main())==[2,3]
+calls=[]
+async def flaky():
+    calls.append(1)
+    if len(calls)<3: raise ValueError
+    return await apply(inc,5)
+assert asyncio.run(with_retry(flaky,5))==6
+assert len(calls)==3
+""",
+    ),
+    "awaits again": (
+        """
+async def apply(f,x):
+    return await f(x)
+""",
+        """
+import asyncio
+async def dec(x): return x-1
+async def test_it():
+    assert await apply(dec,1)==0
+""",
+    ),
+    "check with metadata": (
+        """
+def has_close_elements(numbers, threshold):
+    return any(abs(a-b)<threshold for i,a in enumerate(numbers) for b in numbers[i+1:])
+""",
+        """
+METADATA = {
+    'author': 'jt',
+    'dataset': 'test'
+}
+def check(candidate):
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.3) == True
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.05) == False
+check(has_close_elements)
+""",
+    ),
+    "assert with message": (
+        "def f(x): return x",
+        """
+assert f(1)==1, f'got {f(1)}'
+assert f([1])==[1], 'msg'
+""",
+    ),
+    "assert true on helper": (
+        "def f(n): return [i for i in range(2,n) if all(i%j for j in range(2,i))]",
+        """
+def is_prime(n): return n>1 and all(n%i for i in range(2,n))
+assert all(is_prime(x) for x in f(50))
+assert len(f(50))==15
+assert all(x in f(50) for x in (2,3,5,7))
+""",
+    ),
+    "random property test": (
+        """
+def my_sort(a):
+    a=list(a)
+    for i in range(len(a)):
+        for j in range(len(a)-1-i):
+            if a[j]>a[j+1]: a[j],a[j+1]=a[j+1],a[j]
+    return a
+""",
+        """
+import random
+random.seed(0)
+for _ in range(50):
+    xs=[random.randint(-9,9) for _ in range(random.randint(0,12))]
+    assert my_sort(xs)==sorted(xs)
+""",
+    ),
+    "mock call args": (
+        """
+def notify(users, send):
+    for u in users: send(u, msg='hi')
+""",
+        """
+from unittest.mock import Mock, call
+s=Mock()
+notify(['a','b'], s)
+assert s.call_count==2
+s.assert_any_call('a', msg='hi')
+assert s.call_args_list==[call('a',msg='hi'),call('b',msg='hi')]
+""",
+    ),
+    "mock object attributes": (
+        """
+class Svc:
+    def __init__(s,db): s.db=db
+    def get(s,k):
+        v=s.db.find(k)
+        return v*2
+""",
+        """
+from unittest.mock import MagicMock
+db=MagicMock()
+db.find.return_value=4
+assert Svc(db).get('x')==8
+db.find.assert_called_once_with('x')
+""",
+    ),
+    "namespace and getattr": (
+        """
+from types import SimpleNamespace
+def mk(): return SimpleNamespace(a=1,b=[2])
+""",
+        """
+r=mk()
+assert r.a==1 and r.b==[2]
+r.b.append(3)
+assert r.b==[2,3]
+assert vars(r)=={'a':1,'b':[2,3]}
+""",
+    ),
+    "typeddict and newtype": (
+        """
+from typing import *
+class T(TypedDict):
+    a:int
+U=NewType('U',int)
+def f(x:U)->T: return T(a=x)
+""",
+        """
+assert f(U(3))=={'a':3}
+assert f(3)==T(a=3)
+""",
+    ),
+    "bytes and memoryview": (
+        "def f(b): return bytes(reversed(b)), bytearray(b), memoryview(b).tobytes()",
+        "assert f(b'ab')==(b'ba',bytearray(b'ab'),b'ab')",
+    ),
+    "sets of things": (
+        "def f(xs): return {frozenset(x) for x in xs}",
+        "assert f([[1,2],[2,1],[3]])=={frozenset({1,2}),frozenset({3})}",
+    ),
+    "permutations iter": (
+        """
+from itertools import permutations
+def f(xs): return permutations(xs)
+""",
+        """
+assert sorted(f([1,2]))==[(1,2),(2,1)]
+assert list(f([1]))==[(1,)]
+assert len(list(f('abc')))==6
+""",
+    ),
+    "zip map filter objects": (
+        """
+def f(xs): return map(str,xs)
+def g(xs): return filter(None,xs)
+def h(a,b): return zip(a,b)
+def e(a): return enumerate(a)
+def r(a): return reversed(a)
+""",
+        """
+assert list(f([1,2]))==['1','2']
+assert list(g([0,1]))==[1]
+assert dict(h('ab',[1,2]))=={'a':1,'b':2}
+assert list(e('a'))==[(0,'a')]
+assert list(r([1,2]))==[2,1]
+assert next(f([5]))=='5'
+""",
+    ),
+    "heap object compare": (
+        """
+import heapq
+class Node:
+    def __init__(s,v): s.v=v
+    def __lt__(s,o): return s.v<o.v
+def merge(ls):
+    h=[]
+    for l in ls:
+        for x in l: heapq.heappush(h,Node(x))
+    return [heapq.heappop(h).v for _ in range(len(h))]
+""",
+        """
+assert merge([[3,1],[2]])==[1,2,3]
+assert Node(1)<Node(2)
+assert not Node(2)<Node(1)
+assert min(Node(3),Node(1)).v==1
+""",
+    ),
+    "matrix float tolerance": (
+        """
+def inv(m):
+    a,b,c,d=m[0]+m[1]
+    k=a*d-b*c
+    return [[d/k,-b/k],[-c/k,a/k]]
+""",
+        """
+def close(a,b,tol=1e-9):
+    return all(abs(x-y)<=tol for r,s in zip(a,b) for x,y in zip(r,s))
+assert close(inv([[1,2],[3,4]]),[[-2,1],[1.5,-0.5]])
+import math
+assert math.isclose(inv([[2,0],[0,2]])[0][0],0.5,rel_tol=1e-9)
+assert round(inv([[1,2],[3,4]])[1][0],2)==1.5
+""",
+    ),
+    "big recursion limit": (
+        """
+import sys
+sys.setrecursionlimit(20000)
+def depth(n): return 0 if n==0 else 1+depth(n-1)
+""",
+        "assert depth(9000)==9000",
+    ),
+    "recursion error expected": (
+        "def f(n): return f(n+1)",
+        """
+try:
+    f(0)
+    assert False
+except RecursionError:
+    pass
+""",
+    ),
+    "zero division text": (
+        """
+def div(a,b):
+    return a/b
+""",
+        """
+try:
+    div(1,0)
+except ZeroDivisionError as e:
+    assert str(e)=='division by zero'
+else:
+    assert False
+""",
+    ),
+    "keyerror args": (
+        """
+class Reg:
+    def __init__(s): s.d={}
+    def __getitem__(s,k): return s.d[k]
+    def __setitem__(s,k,v): s.d[k]=v
+    def __delitem__(s,k): del s.d[k]
+    def __len__(s): return len(s.d)
+    def __contains__(s,k): return k in s.d
+    def __iter__(s): return iter(s.d)
+""",
+        "r=Reg()\nr['a']=1\nassert r['a']==1 and len(r)==1 and 'a' in r and list(r)==['a']\ndel r['a']\nassert 'a' not in r\ntry:\n    r['zz']\n    assert False\nexcept KeyError as e:\n    assert e.args[0]=='zz'\n    assert str(e)==\"'zz'\"",
+    ),
+    "raises StopIteration itself": (
+        """
+class It:
+    def __init__(s,xs): s.xs=list(xs)
+    def next(s):
+        if not s.xs: raise StopIteration
+        return s.xs.pop(0)
+""",
+        """
+it=It([1])
+assert it.next()==1
+try:
+    it.next()
+    assert False
+except StopIteration:
+    pass
+""",
+    ),
+    "iterator of iterators": (
+        """
+class Flat:
+    def __init__(s,n): s.s=list(reversed(n))
+    def __iter__(s): return s
+    def __next__(s):
+        while s.s:
+            t=s.s.pop()
+            if isinstance(t,list): s.s.extend(reversed(t))
+            else: return t
+        raise StopIteration
+    def hasNext(s): return bool(s.s)
+""",
+        """
+assert list(Flat([1,[2,[3]]]))==[1,2,3]
+f=Flat([1])
+assert next(f)==1
+assert next(f,None) is None
+try:
+    next(f)
+    assert False
+except StopIteration: pass
+""",
+    ),
+    "default mutable shared": (
+        """
+def f(x,acc=[]):
+    acc.append(x)
+    return acc
+""",
+        """
+assert f(1)==[1]
+assert f(2)==[1,2]
+assert f(3,[])==[3]
+a=f(4)
+assert a is f(5) or a==[1,2,4,5]
+""",
+    ),
+    "global counter": (
+        """
+count=0
+def inc():
+    global count
+    count+=1
+    return count
+""",
+        """
+assert inc()==1
+assert inc()==2
+assert count==2
+""",
+    ),
+    "class counter": (
+        """
+class C:
+    n=0
+    def __init__(s): C.n+=1
+    @classmethod
+    def total(cls): return cls.n
+    @staticmethod
+    def add(a,b): return a+b
+""",
+        """
+C();C()
+assert C.n==2 and C.total()==2 and C.add(1,2)==3
+C.n=0
+assert C.total()==0
+""",
+    ),
+    "property and setter errors": (
+        """
+class T:
+    def __init__(s,c): s.celsius=c
+    @property
+    def celsius(s): return s._c
+    @celsius.setter
+    def celsius(s,v):
+        if v<-273.15: raise ValueError('below absolute zero')
+        s._c=v
+    @property
+    def f(s): return s._c*9/5+32
+""",
+        """
+t=T(100)
+assert t.f==212
+t.celsius=0
+assert t.f==32
+for bad in (-300,-1000):
+    try:
+        t.celsius=bad
+        assert False
+    except ValueError as e: assert 'absolute' in str(e)
+try:
+    t.f=3
+    assert False
+except AttributeError: pass
+assert t._c==0
+""",
+    ),
+    "repr str format eq hash": (
+        """
+class P:
+    def __init__(s,x,y): s.x,s.y=x,y
+    def __repr__(s): return f'P({s.x}, {s.y})'
+    def __str__(s): return f'<{s.x},{s.y}>'
+    def __eq__(s,o): return isinstance(o,P) and (s.x,s.y)==(o.x,o.y)
+    def __hash__(s): return hash((s.x,s.y))
+    def __format__(s,spec): return f'{s.x:{spec}}'
+    def __bool__(s): return bool(s.x or s.y)
+    def __iter__(s): yield s.x; yield s.y
+    def __abs__(s): return (s.x**2+s.y**2)**.5
+    def __neg__(s): return P(-s.x,-s.y)
+    def __add__(s,o): return P(s.x+o.x,s.y+o.y)
+    def __mul__(s,k): return P(s.x*k,s.y*k)
+    __rmul__=__mul__
+    def __getitem__(s,i): return (s.x,s.y)[i]
+    def __len__(s): return 2
+    def __call__(s): return 'called'
+    def __matmul__(s,o): return s.x*o.x+s.y*o.y
+""",
+        """
+p=P(3,4)
+assert repr(p)=='P(3, 4)' and str(p)=='<3,4>' and f'{p:03d}'=='003'
+assert p==P(3,4) and p!=P(0,0) and p!=5 and hash(p)==hash(P(3,4))
+assert bool(p) and not P(0,0)
+assert list(p)==[3,4] and tuple(p)==(3,4)
+assert abs(p)==5.0
+assert -p==P(-3,-4) and p+P(1,1)==P(4,5) and p*2==P(6,8) and 2*p==P(6,8)
+assert p[0]==3 and len(p)==2 and p()=='called' and p@P(1,1)==7
+x,y=p
+assert (x,y)==(3,4)
+assert {p:1}[P(3,4)]==1 and P(3,4) in [p] and [p].index(P(3,4))==0
+assert sorted([P(2,1),P(1,2)],key=lambda q:q.x)[0]==P(1,2)
+assert sum([P(1,1),P(2,2)],P(0,0))==P(3,3)
+""",
+    ),
+    "capture print via patch": (
+        "def hello(n): print('Hello',n)",
+        r"""
+import io, contextlib
+b=io.StringIO()
+with contextlib.redirect_stdout(b):
+    hello('x')
+assert b.getvalue()=='Hello x\n'
+from unittest.mock import patch
+with patch('builtins.print') as pr:
+    pass
+import sys
+old=sys.stdout
+sys.stdout=io.StringIO()
+hello('y')
+out=sys.stdout.getvalue()
+sys.stdout=old
+assert out.strip()=='Hello y'
+""",
+    ),
+    "capsys like unittest": (
+        "def hello(n): print('Hello',n)",
+        """
+import unittest, io
+from contextlib import redirect_stdout
+class T(unittest.TestCase):
+    def test_out(self):
+        f=io.StringIO()
+        with redirect_stdout(f):
+            hello('a'); hello('b')
+        self.assertEqual(f.getvalue().splitlines(),['Hello a','Hello b'])
+""",
+    ),
+    "files in tmp by tests": (
+        """
+def count(path):
+    with open(path) as f: return sum(1 for _ in f)
+def save(path,t):
+    with open(path,'w') as f: f.write(t)
+    return path
+""",
+        r"""
+p=save('a.txt','x\ny\n')
+assert count(p)==2
+""",
+    ),
+    "datetime results": (
+        """
+from datetime import datetime, date, timedelta
+def nxt(d): return d+timedelta(days=1)
+def parse(s): return datetime.strptime(s,'%Y-%m-%d')
+""",
+        """
+from datetime import datetime, date, timedelta
+assert nxt(date(2024,2,28))==date(2024,2,29)
+assert parse('2024-01-02')==datetime(2024,1,2)
+assert (parse('2024-01-03')-parse('2024-01-02'))==timedelta(days=1)
+assert parse('2024-01-02').isoformat()=='2024-01-02T00:00:00'
+assert parse('2024-01-02')>datetime(2023,1,1)
+""",
+    ),
+    "complex fraction": (
+        """
+from fractions import Fraction
+def f(a,b): return Fraction(a,b)
+def c(a): return complex(a,1)
+""",
+        """
+from fractions import Fraction
+assert f(2,4)==Fraction(1,2)
+assert f(2,4)+Fraction(1,2)==1
+assert str(f(1,3))=='1/3'
+assert f(1,2).numerator==1
+assert c(1)==1+1j and abs(c(0))==1.0
+""",
+    ),
+    "ordered dict moves": (
+        """
+from collections import OrderedDict
+class LRU:
+    def __init__(s,c): s.c=c; s.d=OrderedDict()
+    def get(s,k):
+        if k not in s.d: return -1
+        s.d.move_to_end(k); return s.d[k]
+    def put(s,k,v):
+        s.d[k]=v; s.d.move_to_end(k)
+        if len(s.d)>s.c: s.d.popitem(last=False)
+""",
+        """
+l=LRU(2)
+l.put(1,1);l.put(2,2)
+assert l.get(1)==1
+l.put(3,3)
+assert l.get(2)==-1
+assert list(l.d)==[1,3]
+assert l.d=={1:1,3:3}
+""",
+    ),
+    "deque rotation": (
+        """
+from collections import deque
+def rot(xs,k):
+    d=deque(xs); d.rotate(k); return d
+""",
+        """
+from collections import deque
+assert rot([1,2,3],1)==deque([3,1,2])
+assert list(rot([1,2,3],1))==[3,1,2]
+r=rot([1,2],0)
+r.appendleft(9)
+assert r[0]==9 and len(r)==3
+""",
+    ),
+    "currying lambdas": (
+        """
+compose=lambda *fs: (lambda x: __import__('functools').reduce(lambda a,f: f(a), fs, x))
+add=lambda a: lambda b: lambda c: a+b+c
+""",
+        """
+assert compose(lambda x:x+1,lambda x:x*2)(3)==8
+assert add(1)(2)(3)==6
+assert compose(str,len)(12345)==5
+""",
+    ),
+    "graph of test objects": (
+        """
+def topo(nodes):
+    out=[];seen=set()
+    def go(n):
+        if n in seen: return
+        seen.add(n)
+        for m in n.deps: go(m)
+        out.append(n)
+    for n in nodes: go(n)
+    return out
+""",
+        """
+class N:
+    def __init__(s,name,deps=()): s.name=name; s.deps=list(deps)
+a=N('a'); b=N('b',[a]); c=N('c',[a,b])
+assert [n.name for n in topo([c])]==['a','b','c']
+assert topo([c])[0] is a
+""",
+    ),
+    "large nested result": (
+        "def f(n): return {i:[j for j in range(50)] for i in range(n)}",
+        """
+r=f(2000)
+assert len(r)==2000 and r[1999][49]==49
+assert r=={i:list(range(50)) for i in range(2000)}
+""",
+    ),
+    "many calls": (
+        "def f(x): return x*x",
+        """
+for i in range(3000):
+    assert f(i)==i*i
+""",
+    ),
+    "many asserts statements": (
+        "def f(x): return x+1",
+        """
+assert f(0)==1
+assert f(1)==2
+assert f(2)==3
+assert f(3)==4
+assert f(4)==5
+assert f(5)==6
+assert f(6)==7
+assert f(7)==8
+assert f(8)==9
+assert f(9)==10
+assert f(10)==11
+assert f(11)==12
+assert f(12)==13
+assert f(13)==14
+assert f(14)==15
+assert f(15)==16
+assert f(16)==17
+assert f(17)==18
+assert f(18)==19
+assert f(19)==20
+assert f(20)==21
+assert f(21)==22
+assert f(22)==23
+assert f(23)==24
+assert f(24)==25
+assert f(25)==26
+assert f(26)==27
+assert f(27)==28
+assert f(28)==29
+assert f(29)==30
+assert f(30)==31
+assert f(31)==32
+assert f(32)==33
+assert f(33)==34
+assert f(34)==35
+assert f(35)==36
+assert f(36)==37
+assert f(37)==38
+assert f(38)==39
+assert f(39)==40
+assert f(40)==41
+assert f(41)==42
+assert f(42)==43
+assert f(43)==44
+assert f(44)==45
+assert f(45)==46
+assert f(46)==47
+assert f(47)==48
+assert f(48)==49
+assert f(49)==50
+assert f(50)==51
+assert f(51)==52
+assert f(52)==53
+assert f(53)==54
+assert f(54)==55
+assert f(55)==56
+assert f(56)==57
+assert f(57)==58
+assert f(58)==59
+assert f(59)==60
+assert f(60)==61
+assert f(61)==62
+assert f(62)==63
+assert f(63)==64
+assert f(64)==65
+assert f(65)==66
+assert f(66)==67
+assert f(67)==68
+assert f(68)==69
+assert f(69)==70
+assert f(70)==71
+assert f(71)==72
+assert f(72)==73
+assert f(73)==74
+assert f(74)==75
+assert f(75)==76
+assert f(76)==77
+assert f(77)==78
+assert f(78)==79
+assert f(79)==80
+assert f(80)==81
+assert f(81)==82
+assert f(82)==83
+assert f(83)==84
+assert f(84)==85
+assert f(85)==86
+assert f(86)==87
+assert f(87)==88
+assert f(88)==89
+assert f(89)==90
+assert f(90)==91
+assert f(91)==92
+assert f(92)==93
+assert f(93)==94
+assert f(94)==95
+assert f(95)==96
+assert f(96)==97
+assert f(97)==98
+assert f(98)==99
+assert f(99)==100
+assert f(100)==101
+assert f(101)==102
+assert f(102)==103
+assert f(103)==104
+assert f(104)==105
+assert f(105)==106
+assert f(106)==107
+assert f(107)==108
+assert f(108)==109
+assert f(109)==110
+assert f(110)==111
+assert f(111)==112
+assert f(112)==113
+assert f(113)==114
+assert f(114)==115
+assert f(115)==116
+assert f(116)==117
+assert f(117)==118
+assert f(118)==119
+assert f(119)==120
+assert f(120)==121
+assert f(121)==122
+assert f(122)==123
+assert f(123)==124
+assert f(124)==125
+assert f(125)==126
+assert f(126)==127
+assert f(127)==128
+assert f(128)==129
+assert f(129)==130
+assert f(130)==131
+assert f(131)==132
+assert f(132)==133
+assert f(133)==134
+assert f(134)==135
+assert f(135)==136
+assert f(136)==137
+assert f(137)==138
+assert f(138)==139
+assert f(139)==140
+assert f(140)==141
+assert f(141)==142
+assert f(142)==143
+assert f(143)==144
+assert f(144)==145
+assert f(145)==146
+assert f(146)==147
+assert f(147)==148
+assert f(148)==149
+assert f(149)==150
+assert f(150)==151
+assert f(151)==152
+assert f(152)==153
+assert f(153)==154
+assert f(154)==155
+assert f(155)==156
+assert f(156)==157
+assert f(157)==158
+assert f(158)==159
+assert f(159)==160
+assert f(160)==161
+assert f(161)==162
+assert f(162)==163
+assert f(163)==164
+assert f(164)==165
+assert f(165)==166
+assert f(166)==167
+assert f(167)==168
+assert f(168)==169
+assert f(169)==170
+assert f(170)==171
+assert f(171)==172
+assert f(172)==173
+assert f(173)==174
+assert f(174)==175
+assert f(175)==176
+assert f(176)==177
+assert f(177)==178
+assert f(178)==179
+assert f(179)==180
+assert f(180)==181
+assert f(181)==182
+assert f(182)==183
+assert f(183)==184
+assert f(184)==185
+assert f(185)==186
+assert f(186)==187
+assert f(187)==188
+assert f(188)==189
+assert f(189)==190
+assert f(190)==191
+assert f(191)==192
+assert f(192)==193
+assert f(193)==194
+assert f(194)==195
+assert f(195)==196
+assert f(196)==197
+assert f(197)==198
+assert f(198)==199
+assert f(199)==200
+assert f(200)==201
+assert f(201)==202
+assert f(202)==203
+assert f(203)==204
+assert f(204)==205
+assert f(205)==206
+assert f(206)==207
+assert f(207)==208
+assert f(208)==209
+assert f(209)==210
+assert f(210)==211
+assert f(211)==212
+assert f(212)==213
+assert f(213)==214
+assert f(214)==215
+assert f(215)==216
+assert f(216)==217
+assert f(217)==218
+assert f(218)==219
+assert f(219)==220
+assert f(220)==221
+assert f(221)==222
+assert f(222)==223
+assert f(223)==224
+assert f(224)==225
+assert f(225)==226
+assert f(226)==227
+assert f(227)==228
+assert f(228)==229
+assert f(229)==230
+assert f(230)==231
+assert f(231)==232
+assert f(232)==233
+assert f(233)==234
+assert f(234)==235
+assert f(235)==236
+assert f(236)==237
+assert f(237)==238
+assert f(238)==239
+assert f(239)==240
+assert f(240)==241
+assert f(241)==242
+assert f(242)==243
+assert f(243)==244
+assert f(244)==245
+assert f(245)==246
+assert f(246)==247
+assert f(247)==248
+assert f(248)==249
+assert f(249)==250
+assert f(250)==251
+assert f(251)==252
+assert f(252)==253
+assert f(253)==254
+assert f(254)==255
+assert f(255)==256
+assert f(256)==257
+assert f(257)==258
+assert f(258)==259
+assert f(259)==260
+assert f(260)==261
+assert f(261)==262
+assert f(262)==263
+assert f(263)==264
+assert f(264)==265
+assert f(265)==266
+assert f(266)==267
+assert f(267)==268
+assert f(268)==269
+assert f(269)==270
+assert f(270)==271
+assert f(271)==272
+assert f(272)==273
+assert f(273)==274
+assert f(274)==275
+assert f(275)==276
+assert f(276)==277
+assert f(277)==278
+assert f(278)==279
+assert f(279)==280
+assert f(280)==281
+assert f(281)==282
+assert f(282)==283
+assert f(283)==284
+assert f(284)==285
+assert f(285)==286
+assert f(286)==287
+assert f(287)==288
+assert f(288)==289
+assert f(289)==290
+assert f(290)==291
+assert f(291)==292
+assert f(292)==293
+assert f(293)==294
+assert f(294)==295
+assert f(295)==296
+assert f(296)==297
+assert f(297)==298
+assert f(298)==299
+assert f(299)==300
+assert f(300)==301
+assert f(301)==302
+assert f(302)==303
+assert f(303)==304
+assert f(304)==305
+assert f(305)==306
+assert f(306)==307
+assert f(307)==308
+assert f(308)==309
+assert f(309)==310
+assert f(310)==311
+assert f(311)==312
+assert f(312)==313
+assert f(313)==314
+assert f(314)==315
+assert f(315)==316
+assert f(316)==317
+assert f(317)==318
+assert f(318)==319
+assert f(319)==320
+assert f(320)==321
+assert f(321)==322
+assert f(322)==323
+assert f(323)==324
+assert f(324)==325
+assert f(325)==326
+assert f(326)==327
+assert f(327)==328
+assert f(328)==329
+assert f(329)==330
+assert f(330)==331
+assert f(331)==332
+assert f(332)==333
+assert f(333)==334
+assert f(334)==335
+assert f(335)==336
+assert f(336)==337
+assert f(337)==338
+assert f(338)==339
+assert f(339)==340
+assert f(340)==341
+assert f(341)==342
+assert f(342)==343
+assert f(343)==344
+assert f(344)==345
+assert f(345)==346
+assert f(346)==347
+assert f(347)==348
+assert f(348)==349
+assert f(349)==350
+assert f(350)==351
+assert f(351)==352
+assert f(352)==353
+assert f(353)==354
+assert f(354)==355
+assert f(355)==356
+assert f(356)==357
+assert f(357)==358
+assert f(358)==359
+assert f(359)==360
+assert f(360)==361
+assert f(361)==362
+assert f(362)==363
+assert f(363)==364
+assert f(364)==365
+assert f(365)==366
+assert f(366)==367
+assert f(367)==368
+assert f(368)==369
+assert f(369)==370
+assert f(370)==371
+assert f(371)==372
+assert f(372)==373
+assert f(373)==374
+assert f(374)==375
+assert f(375)==376
+assert f(376)==377
+assert f(377)==378
+assert f(378)==379
+assert f(379)==380
+assert f(380)==381
+assert f(381)==382
+assert f(382)==383
+assert f(383)==384
+assert f(384)==385
+assert f(385)==386
+assert f(386)==387
+assert f(387)==388
+assert f(388)==389
+assert f(389)==390
+assert f(390)==391
+assert f(391)==392
+assert f(392)==393
+assert f(393)==394
+assert f(394)==395
+assert f(395)==396
+assert f(396)==397
+assert f(397)==398
+assert f(398)==399
+assert f(399)==400
+""",
+    ),
+    "exit inside main guard": (
+        """
+import sys
+def f(x): return x
+if __name__=='__main__':
+    sys.exit(f(3))
+""",
+        "assert f(3)==3",
+    ),
+    "prints at import and input at import guarded": (
+        """
+print('hello')
+def f(x): return x
+if __name__=='__main__':
+    n=int(input())
+    print(f(n))
+""",
+        "assert f(3)==3",
+    ),
+    "unused third party try": (
+        """
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    np=None
+from typing import *
+from collections import *
+from itertools import *
+from math import *
+def f(x: List[int]) -> int: return gcd(*x)
+""",
+        "assert f([4,6])==2",
+    ),
+    "star imports from everything": (
+        """
+from string import *
+from re import *
+from datetime import *
+from collections import *
+from heapq import *
+from bisect import *
+from copy import *
+from math import *
+from random import *
+from statistics import *
+from itertools import *
+from functools import *
+from operator import *
+from io import *
+from sys import *
+from json import *
+from builtins import *
+from typing import *
+import string,re,datetime,collections,heapq,bisect,copy,math,random,statistics,itertools,functools,operator,io,sys,json
+sys.setrecursionlimit(50000)
+class Solution:
+    def f(self,a:List[int])->int: return sum(a)
+""",
+        "assert Solution().f([1,2])==3",
+    ),
+    "tests reuse code's helper class": (
+        """
+class Tree:
+    def __init__(s,v): s.v=v; s.kids=[]
+    def add(s,t): s.kids.append(t); return s
+    def total(s): return s.v+sum(k.total() for k in s.kids)
+""",
+        """
+t=Tree(1).add(Tree(2)).add(Tree(3).add(Tree(4)))
+assert t.total()==10
+assert len(t.kids)==2 and t.kids[1].kids[0].v==4
+t.kids[0].v=10
+assert t.total()==18
+""",
+    ),
+    "protocol duck typed by tests": (
+        """
+def area(s): return s.area()
+def total(shapes): return sum(s.area() for s in shapes)
+class Sq:
+    def __init__(s,a): s.a=a
+    def area(s): return s.a**2
+""",
+        """
+class Fake:
+    def area(self): return 7
+assert area(Fake())==7
+assert total([Fake(),Sq(3)])==16
+""",
+    ),
+    "threads lock counter": (
+        """
+import threading
+class Counter:
+    def __init__(s): s.n=0; s.l=threading.Lock()
+    def inc(s):
+        with s.l: s.n+=1
+""",
+        """
+import threading
+c=Counter()
+ts=[threading.Thread(target=lambda:[c.inc() for _ in range(50)]) for _ in range(4)]
+[t.start() for t in ts]
+[t.join() for t in ts]
+assert c.n==200
+""",
+    ),
+    "hundred threads": (
+        """
+import threading
+def f(n):
+    r=[]
+    ts=[threading.Thread(target=r.append,args=(i,)) for i in range(n)]
+    for t in ts: t.start()
+    for t in ts: t.join()
+    return sorted(r)
+""",
+        "assert f(100)==list(range(100))",
+    ),
+    "time budget": (
+        """
+import time
+def f(n):
+    time.sleep(0.01)
+    return n
+""",
+        """
+import time
+t=time.time()
+assert f(1)==1
+assert time.time()-t<5
+""",
+    ),
+    "return self chaining": (
+        """
+class B:
+    def __init__(s): s.p=[]
+    def add(s,x): s.p.append(x); return s
+    def build(s): return '-'.join(s.p)
+""",
+        """
+assert B().add('a').add('b').build()=='a-b'
+b=B()
+assert b.add('x') is b
+""",
+    ),
+    "abstract instantiation error": (
+        """
+from abc import ABC, abstractmethod
+class S(ABC):
+    @abstractmethod
+    def area(self): ...
+class C(S):
+    def area(self): return 3
+""",
+        """
+try:
+    S()
+    assert False
+except TypeError as e:
+    assert 'abstract' in str(e)
+assert C().area()==3 and isinstance(C(),S) and issubclass(C,S)
+""",
+    ),
+    "value class against 5": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(5)
+assert v.v==5
+assert v==5
+assert 5==v
+assert not v!=5
+""",
+    ),
+    "value class against -3.25": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(-3.25)
+assert v.v==-3.25
+assert v==-3.25
+assert -3.25==v
+assert not v!=-3.25
+""",
+    ),
+    "value class against 0": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(0)
+assert v.v==0
+assert v==0
+assert 0==v
+assert not v!=0
+""",
+    ),
+    "value class against 'abc'": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V('abc')
+assert v.v=='abc'
+assert v=='abc'
+assert 'abc'==v
+assert not v!='abc'
+""",
+    ),
+    "value class against ''": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V('')
+assert v.v==''
+assert v==''
+assert ''==v
+assert not v!=''
+""",
+    ),
+    "value class against [1,2]": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V([1,2])
+assert v.v==[1,2]
+assert v==[1,2]
+assert [1,2]==v
+assert not v!=[1,2]
+""",
+    ),
+    "value class against []": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V([])
+assert v.v==[]
+assert v==[]
+assert []==v
+assert not v!=[]
+""",
+    ),
+    "value class against (1,'a')": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V((1,'a'))
+assert v.v==(1,'a')
+assert v==(1,'a')
+assert (1,'a')==v
+assert not v!=(1,'a')
+""",
+    ),
+    "value class against ()": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(())
+assert v.v==()
+assert v==()
+assert ()==v
+assert not v!=()
+""",
+    ),
+    "value class against {'a':1}": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V({'a':1})
+assert v.v=={'a':1}
+assert v=={'a':1}
+assert {'a':1}==v
+assert not v!={'a':1}
+""",
+    ),
+    "value class against {}": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V({})
+assert v.v=={}
+assert v=={}
+assert {}==v
+assert not v!={}
+""",
+    ),
+    "value class against {1,2}": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V({1,2})
+assert v.v=={1,2}
+assert v=={1,2}
+assert {1,2}==v
+assert not v!={1,2}
+""",
+    ),
+    "value class against set()": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(set())
+assert v.v==set()
+assert v==set()
+assert set()==v
+assert not v!=set()
+""",
+    ),
+    "value class against frozenset({1})": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(frozenset({1}))
+assert v.v==frozenset({1})
+assert v==frozenset({1})
+assert frozenset({1})==v
+assert not v!=frozenset({1})
+""",
+    ),
+    "value class against None": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(None)
+assert v.v==None
+assert v==None
+assert None==v
+assert not v!=None
+""",
+    ),
+    "value class against True": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(True)
+assert v.v==True
+assert v==True
+assert True==v
+assert not v!=True
+""",
+    ),
+    "value class against 10**30": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(10**30)
+assert v.v==10**30
+assert v==10**30
+assert 10**30==v
+assert not v!=10**30
+""",
+    ),
+    "value class against 1e300": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(1e300)
+assert v.v==1e300
+assert v==1e300
+assert 1e300==v
+assert not v!=1e300
+""",
+    ),
+    "value class against float('inf')": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(float('inf'))
+assert v.v==float('inf')
+assert v==float('inf')
+assert float('inf')==v
+assert not v!=float('inf')
+""",
+    ),
+    "value class against [[1],{'a':(2,)}]": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V([[1],{'a':(2,)}])
+assert v.v==[[1],{'a':(2,)}]
+assert v==[[1],{'a':(2,)}]
+assert [[1],{'a':(2,)}]==v
+assert not v!=[[1],{'a':(2,)}]
+""",
+    ),
+    "value class against b'ab'": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(b'ab')
+assert v.v==b'ab'
+assert v==b'ab'
+assert b'ab'==v
+assert not v!=b'ab'
+""",
+    ),
+    "value class against 3+4j": (
+        """
+class V:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return s.v==(o.v if isinstance(o,V) else o)
+""",
+        """
+v=V(3+4j)
+assert v.v==3+4j
+assert v==3+4j
+assert 3+4j==v
+assert not v!=3+4j
+""",
+    ),
 }
 """A module and asserts over its names."""
 
@@ -4904,6 +7092,843 @@ del a
 print('end')
 """,
         [("", "del 1\nend\ndel 2")],
+    ),
+    "hundred threads program": (
+        """
+import threading
+r=[]
+ts=[threading.Thread(target=r.append,args=(i,)) for i in range(100)]
+for t in ts: t.start()
+for t in ts: t.join()
+print(len(r))
+""",
+        [
+            ("", "100"),
+        ],
+    ),
+    "scanner class": (
+        """
+import sys
+class Scanner:
+    def __init__(s): s.it=iter(sys.stdin.buffer.read().split())
+    def int(s): return int(next(s.it))
+sc=Scanner()
+print(sum(sc.int() for _ in range(sc.int())))
+""",
+        [
+            ("2\n3 4", "7"),
+        ],
+    ),
+    "prints with end": (
+        """
+for i in range(3): print(i,end=' ')
+print()
+""",
+        [
+            ("", "0 1 2"),
+        ],
+    ),
+    "decimal places": (
+        "print(f'{2/3:.6f}', '%.2f'%1.005, round(2.5), format(1234567,',d'))",
+        [
+            ("", "0.666667 1.00 2 1,234,567"),
+        ],
+    ),
+    "solution class main": (
+        """
+class Solution:
+    def solve(self,a): return max(a)
+if __name__=='__main__':
+    n=int(input())
+    print(Solution().solve(list(map(int,input().split()))))
+""",
+        [
+            ("2\n3 9", "9"),
+        ],
+    ),
+    "case many tests": (
+        """
+import sys
+input=sys.stdin.readline
+for _ in range(int(input())):
+    a,b=map(int,input().split())
+    print(a+b)
+""",
+        [
+            ("2\n1 2\n3 4\n", "3\n7"),
+            ("1\n0 0\n", "0"),
+        ],
+    ),
+    "walrus loop": (
+        """
+import sys
+while (line:=sys.stdin.readline()):
+    print(line.strip()[::-1])
+""",
+        [
+            ("ab\ncd\n", "ba\ndc"),
+        ],
+    ),
+    "numbers with sys.exit msg none": (
+        """
+import sys
+print(1)
+sys.exit(None)
+""",
+        [
+            ("", "1"),
+        ],
+    ),
+    "sys.exit true-zero": (
+        """
+import sys
+print(1)
+sys.exit(False)
+""",
+        [
+            ("", "1"),
+        ],
+    ),
+    "exception group": (
+        """
+try:
+    raise ExceptionGroup('g',[ValueError(1),TypeError(2)])
+except* ValueError as e: print('v')
+except* TypeError as e: print('t')
+""",
+        [
+            ("", "v\nt"),
+        ],
+    ),
+    "open stdin file": (
+        """
+with open(0) as f:
+    print(f.read().split()[-1])
+""",
+        [
+            ("a b c\n", "c"),
+        ],
+    ),
+    "input after readline iter": (
+        """
+import sys
+next(sys.stdin)
+print(input())
+""",
+        [
+            ("a\nb\n", "b"),
+        ],
+    ),
+    "tell and seek stdin": (
+        """
+import sys
+print(sys.stdin.read())
+sys.stdin.seek(0)
+print(len(sys.stdin.read()))
+""",
+        [
+            ("abc", "abc\n3"),
+        ],
+    ),
+    "select stdin": (
+        """
+import select,sys
+print(bool(select.select([sys.stdin],[],[],0.1)[0]))
+""",
+        [
+            ("x", "True"),
+        ],
+    ),
+    "stdout close": (
+        """
+import sys
+print(1)
+sys.stdout.close()
+""",
+        [
+            ("", "1"),
+        ],
+    ),
+    "stdout none at end": (
+        """
+import sys
+print(1)
+sys.stdout.flush()
+sys.stdout=None
+""",
+        [
+            ("", "1"),
+        ],
+    ),
+    "open 1 unclosed": (
+        r"""
+out=open(1,'w')
+def f():
+    out.write('hi\n')
+f()
+""",
+        [
+            ("", "hi"),
+        ],
+    ),
+    "open dev stdout unclosed": (
+        r"""
+out=open('/dev/stdout','w')
+out.write('hi\n')
+""",
+        [
+            ("", "hi"),
+        ],
+    ),
+    "fdopen unclosed": (
+        r"""
+import os
+out=os.fdopen(1,'w')
+out.write('hi\n')
+""",
+        [
+            ("", "hi"),
+        ],
+    ),
+    "print then replaced": (
+        """
+import sys,io
+print('a')
+sys.stdout=io.StringIO()
+print('b')
+""",
+        [
+            ("", "a"),
+        ],
+    ),
+    "textiowrapper of buffer": (
+        """
+import sys,io
+sys.stdout=io.TextIOWrapper(sys.stdout.buffer,encoding='utf-8')
+print('é')
+""",
+        [
+            ("", "é"),
+        ],
+    ),
+    "bufferedwriter": (
+        r"""
+import sys,io
+w=io.BufferedWriter(sys.stdout.buffer.raw)
+w.write(b'x\n')
+""",
+        [
+            ("", "x"),
+        ],
+    ),
+    "fastio pyrival": (
+        r"""
+import os,sys
+from io import BytesIO, IOBase
+BUFSIZE = 8192
+class FastIO(IOBase):
+    newlines = 0
+    def __init__(self, file):
+        self._fd = file.fileno()
+        self.buffer = BytesIO()
+        self.writable = "x" in file.mode or "r" not in file.mode
+        self.write = self.buffer.write if self.writable else None
+    def read(self):
+        while True:
+            b = os.read(self._fd, max(os.fstat(self._fd).st_size, BUFSIZE))
+            if not b: break
+            ptr = self.buffer.tell()
+            self.buffer.seek(0, 2), self.buffer.write(b), self.buffer.seek(ptr)
+        self.newlines = 0
+        return self.buffer.read()
+    def readline(self):
+        while self.newlines == 0:
+            b = os.read(self._fd, max(os.fstat(self._fd).st_size, BUFSIZE))
+            self.newlines = b.count(b"\n") + (not b)
+            ptr = self.buffer.tell()
+            self.buffer.seek(0, 2), self.buffer.write(b), self.buffer.seek(ptr)
+        self.newlines -= 1
+        return self.buffer.readline()
+    def flush(self):
+        if self.writable:
+            os.write(self._fd, self.buffer.getvalue())
+            self.buffer.truncate(0), self.buffer.seek(0)
+class IOWrapper(IOBase):
+    def __init__(self, file):
+        self.buffer = FastIO(file)
+        self.flush = self.buffer.flush
+        self.writable = self.buffer.writable
+        self.write = lambda s: self.buffer.write(s.encode("ascii"))
+        self.read = lambda: self.buffer.read().decode("ascii")
+        self.readline = lambda: self.buffer.readline().decode("ascii")
+sys.stdin, sys.stdout = IOWrapper(sys.stdin), IOWrapper(sys.stdout)
+input = lambda: sys.stdin.readline().rstrip("\r\n")
+n=int(input())
+a=list(map(int,input().split()))
+print(n,sum(a))
+""",
+        [
+            ("3\n1 2 3\n", "3 6"),
+        ],
+    ),
+    "threading main": (
+        """
+import sys,threading
+sys.setrecursionlimit(10**6)
+threading.stack_size(2**27)
+def main():
+    def r(n): return 0 if n==0 else 1+r(n-1)
+    print(r(50000))
+t=threading.Thread(target=main)
+t.start()
+t.join()
+""",
+        [
+            ("", "50000"),
+        ],
+    ),
+    "threading stack 512M": (
+        """
+import sys,threading
+sys.setrecursionlimit(10**7)
+threading.stack_size(512*1024*1024)
+def main():
+    print(int(input())*2)
+t=threading.Thread(target=main)
+t.start()
+t.join()
+""",
+        [
+            ("4\n", "8"),
+        ],
+    ),
+    "threading stack 1G": (
+        """
+import sys,threading
+sys.setrecursionlimit(1<<30)
+threading.stack_size(1<<27)
+def solve():
+    print(sum(map(int,input().split())))
+threading.Thread(target=solve).start()
+""",
+        [
+            ("1 2\n", "3"),
+        ],
+    ),
+    "resource stack": (
+        """
+import resource,sys
+try:
+    resource.setrlimit(resource.RLIMIT_STACK,(resource.RLIM_INFINITY,resource.RLIM_INFINITY))
+except (ValueError,OSError): pass
+sys.setrecursionlimit(10**6)
+def r(n): return 0 if n==0 else 1+r(n-1)
+print(r(20000))
+""",
+        [
+            ("", "20000"),
+        ],
+    ),
+    "resource stack unguarded soft": (
+        """
+import resource,sys
+soft,hard=resource.getrlimit(resource.RLIMIT_STACK)
+resource.setrlimit(resource.RLIMIT_STACK,(hard,hard))
+print('ok')
+""",
+        [
+            ("", "ok"),
+        ],
+    ),
+    "eof error handling": (
+        """
+try:
+    while True:
+        print(int(input())*2)
+except EOFError:
+    pass
+""",
+        [
+            ("1\n2", "2\n4"),
+        ],
+    ),
+    "exit in except": (
+        """
+import sys
+for line in sys.stdin:
+    if line.strip()=='0': sys.exit()
+    print(line.strip())
+""",
+        [
+            ("1\n2\n0\n3\n", "1\n2"),
+        ],
+    ),
+    "os exit with flush": (
+        """
+import os,sys
+print('x')
+sys.stdout.flush()
+os._exit(0)
+""",
+        [
+            ("", "x"),
+        ],
+    ),
+    "quit()": (
+        """
+print('x')
+quit()
+""",
+        [
+            ("", "x"),
+        ],
+    ),
+    "raise SystemExit none": (
+        """
+print('x')
+raise SystemExit
+""",
+        [
+            ("", "x"),
+        ],
+    ),
+    "generator input": (
+        """
+def inp():
+    import sys
+    for l in sys.stdin: yield from l.split()
+it=inp()
+n=int(next(it))
+print(sum(int(next(it)) for _ in range(n)))
+""",
+        [
+            ("3\n1 2\n3\n", "6"),
+        ],
+    ),
+    "input prompt": (
+        """
+n=int(input('enter n: '))
+print(n)
+""",
+        [
+            ("3\n", "enter n: 3"),
+        ],
+    ),
+    "stdin.readlines": (
+        """
+import sys
+L=sys.stdin.readlines()
+print(len(L),repr(L[-1]))
+""",
+        [
+            ("a\nb", "2 'b'"),
+        ],
+    ),
+    "numpy fallback": (
+        """
+try:
+    import numpy as np
+except ImportError:
+    np=None
+print('ok')
+""",
+        [
+            ("", "ok"),
+        ],
+    ),
+    "main async": (
+        """
+import asyncio,sys
+async def main():
+    loop=asyncio.get_running_loop()
+    r=await loop.run_in_executor(None,sys.stdin.readline)
+    print(r.strip())
+asyncio.run(main())
+""",
+        [
+            ("hey\n", "hey"),
+        ],
+    ),
+    "concurrent futures": (
+        """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(4) as e:
+    print(sum(e.map(lambda x:x*x,range(10))))
+""",
+        [
+            ("", "285"),
+        ],
+    ),
+    "multiprocessing cpu": (
+        """
+import multiprocessing
+print(multiprocessing.cpu_count()>0)
+""",
+        [
+            ("", "True"),
+        ],
+    ),
+    "tempfile": (
+        """
+import tempfile,os
+with tempfile.NamedTemporaryFile('w+',delete=False) as f:
+    f.write('abc')
+print(open(f.name).read())
+os.unlink(f.name)
+d=tempfile.mkdtemp()
+open(d+'/x','w').write('y')
+print(os.listdir(d))
+""",
+        [
+            ("", "abc\n['x']"),
+        ],
+    ),
+    "tempdir ctx": (
+        """
+import tempfile,pathlib
+with tempfile.TemporaryDirectory() as d:
+    p=pathlib.Path(d)/'a.txt'
+    p.write_text('q')
+    print(p.read_text())
+""",
+        [
+            ("", "q"),
+        ],
+    ),
+    "shelve/dbm/sqlite file": (
+        """
+import sqlite3
+c=sqlite3.connect('t.db')
+c.execute('create table t(x)')
+c.executemany('insert into t values(?)',[(1,),(2,)])
+c.commit()
+print(c.execute('select sum(x) from t').fetchone()[0])
+""",
+        [
+            ("", "3"),
+        ],
+    ),
+    "logging to stdout": (
+        """
+import logging,sys
+logging.basicConfig(stream=sys.stdout,level=logging.INFO,format='%(message)s')
+logging.info('hello')
+""",
+        [
+            ("", "hello"),
+        ],
+    ),
+    "argparse": (
+        """
+import argparse
+p=argparse.ArgumentParser()
+p.add_argument('--n',type=int,default=3)
+a=p.parse_args()
+print(a.n)
+""",
+        [
+            ("", "3"),
+        ],
+    ),
+    "unicode names": (
+        """
+π=3
+print(π)
+""",
+        [
+            ("", "3"),
+        ],
+    ),
+    "bom": (
+        "\ufeffprint(1)",
+        [
+            ("", "1"),
+        ],
+    ),
+    "crlf source": (
+        "a=1\r\nif a:\r\n    print('x')\r\n",
+        [
+            ("", "x"),
+        ],
+    ),
+    "form feed and tabs": (
+        "if 1:\n\tprint('a')\n\x0c\nprint('b')",
+        [
+            ("", "a\nb"),
+        ],
+    ),
+    "coding cookie": (
+        """
+# -*- coding: utf-8 -*-
+print('ü')
+""",
+        [
+            ("", "ü"),
+        ],
+    ),
+    "big ints": (
+        """
+import sys
+print(len(str(2**10000)))
+sys.set_int_max_str_digits(0)
+print(len(str(10**5000)))
+""",
+        [
+            ("", "3011\n5001"),
+        ],
+    ),
+    "float print": (
+        "print(0.1+0.2, 1e16, 1e-5, float('inf'), -0.0, 3.0)",
+        [
+            ("", "0.30000000000000004 1e+16 1e-05 inf -0.0 3.0"),
+        ],
+    ),
+    "atexit prints": (
+        """
+import atexit
+atexit.register(print,'bye')
+print('hi')
+""",
+        [
+            ("", "hi\nbye"),
+        ],
+    ),
+    "del at exit": (
+        """
+class A:
+    def __del__(s): print('del')
+a=A()
+print('x')
+""",
+        [
+            ("", "x\ndel"),
+        ],
+    ),
+    "weakref finalize": (
+        """
+import weakref
+class A: pass
+a=A()
+weakref.finalize(a,print,'fin')
+print('x')
+""",
+        [
+            ("", "x\nfin"),
+        ],
+    ),
+    "generator finally at exit": (
+        """
+def g():
+    try: yield 1
+    finally: print('closed')
+x=g()
+print(next(x))
+""",
+        [
+            ("", "1\nclosed"),
+        ],
+    ),
+    "warnings": (
+        """
+import warnings
+warnings.warn('x')
+print('ok')
+""",
+        [
+            ("", "ok"),
+        ],
+    ),
+    "inspect source": (
+        """
+def f(): return 1
+print(f.__code__.co_name, f.__module__)
+""",
+        [
+            ("", "f __main__"),
+        ],
+    ),
+    "import __main__": (
+        """
+import __main__
+x=5
+print(__main__.x)
+""",
+        [
+            ("", "5"),
+        ],
+    ),
+    "globals": (
+        """
+x=3
+print(globals()['x'], __name__)
+""",
+        [
+            ("", "3 __main__"),
+        ],
+    ),
+    "__file__": (
+        """
+import os
+print(os.path.basename(__file__).endswith('.py'))
+""",
+        [
+            ("", "True"),
+        ],
+    ),
+    "platform": (
+        """
+import platform,sys
+print(sys.version_info>=(3,8), platform.system())
+""",
+        [
+            ("", "True Linux"),
+        ],
+    ),
+    "time sleep": (
+        """
+import time
+t=time.time()
+time.sleep(0.05)
+print(time.time()-t>=0.05)
+""",
+        [
+            ("", "True"),
+        ],
+    ),
+    "pdb absent; breakpoint env": (
+        """
+import sys
+print(sys.flags.ignore_environment in (0,1))
+""",
+        [
+            ("", "True"),
+        ],
+    ),
+    "memory 700MB": (
+        """
+x=bytearray(700<<20)
+print(len(x)>>20)
+""",
+        [
+            ("", "700"),
+        ],
+    ),
+    "stdin isatty": (
+        """
+import sys
+print(sys.stdin.isatty())
+""",
+        [
+            ("", "False"),
+        ],
+    ),
+    "printing None": (
+        "print(print('a'))",
+        [
+            ("", "a\nNone"),
+        ],
+    ),
+    "sys.stdout.write returns": (
+        r"""
+import sys
+n=sys.stdout.write('abc\n')
+print(n)
+""",
+        [
+            ("", "abc\n4"),
+        ],
+    ),
+    "stdout reconfigure": (
+        """
+import sys
+sys.stdout.reconfigure(line_buffering=True,encoding='utf-8')
+sys.stdin.reconfigure(encoding='utf-8')
+print(input())
+""",
+        [
+            ("é\n", "é"),
+        ],
+    ),
+    "print to stderr huge": (
+        """
+import sys
+sys.stderr.write('x'*3000000)
+print('ok')
+""",
+        [
+            ("", "ok"),
+        ],
+    ),
+    "pickle roundtrip": (
+        """
+import pickle
+class A:
+    def __init__(s,x): s.x=x
+print(pickle.loads(pickle.dumps(A(3))).x)
+""",
+        [
+            ("", "3"),
+        ],
+    ),
+    "queue and threads": (
+        """
+import queue,threading
+q=queue.Queue()
+def w():
+    for i in range(3): q.put(i)
+    q.put(None)
+threading.Thread(target=w,daemon=True).start()
+while (x:=q.get()) is not None: print(x)
+""",
+        [
+            ("", "0\n1\n2"),
+        ],
+    ),
+    "recursion limit catch": (
+        """
+def f(): return f()
+try: f()
+except RecursionError: print('deep')
+""",
+        [
+            ("", "deep"),
+        ],
+    ),
+    "copyright site builtins": (
+        "print(callable(help) if 'help' in dir(__builtins__) else True)",
+        [
+            ("", "True"),
+        ],
+    ),
+    "builtins module": (
+        "print(type(__builtins__).__name__, __builtins__.len([1]))",
+        [
+            ("", "module 1"),
+        ],
+    ),
+    "annotations": (
+        """
+x: int = 3
+print(__annotations__)
+""",
+        [
+            ("", "{'x': <class 'int'>}"),
+        ],
+    ),
+    "doc": (
+        """
+'doc'
+print(__doc__)
+""",
+        [
+            ("", "doc"),
+        ],
+    ),
+    "spec": (
+        "print(__spec__, __package__)",
+        [
+            ("", "None None"),
+        ],
     ),
 }
 """A program and pairs of standard input and expected output."""

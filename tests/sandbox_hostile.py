@@ -906,6 +906,359 @@ m.write(b'\xb8\x39\0\0\0\x0f\x05\xc3')
 import ctypes
 assert ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()>=0
 """,
+    "chmod dev null": """
+import os
+os.chmod('/dev/null',0o600)
+""",
+    "fchmod dev null": """
+import os
+os.fchmod(os.open('/dev/null',os.O_WRONLY),0o600)
+""",
+    "utime dev null": """
+import os
+os.utime('/dev/null',(1,1))
+""",
+    "chmod urandom": """
+import os
+os.chmod('/dev/urandom',0)
+""",
+    "chmod root": """
+import os
+os.chmod('/',0o777)
+""",
+    "chmod tmp": """
+import os
+os.chmod('/tmp',0o700)
+assert os.getcwd()!='/tmp'
+""",
+    "mkdir root": """
+import os
+os.mkdir('/x')
+""",
+    "rmdir tmp": """
+import os
+os.chdir('/')
+os.rmdir('/tmp')
+""",
+    "rename libdir": """
+import os
+d=os.path.dirname(os.__file__)
+os.rename(d+'/abc.py',d+'/abd.py')
+""",
+    "symlink lib": """
+import os
+os.symlink('x',os.path.dirname(os.__file__)+'/zz.py')
+""",
+    "open lib O_TRUNC": """
+import os
+os.open(os.__file__,os.O_RDONLY|os.O_TRUNC)
+""",
+    "open lib O_TMPFILE": """
+import os
+os.open(os.path.dirname(os.__file__),os.O_TMPFILE|os.O_RDWR)
+""",
+    "o_tmpfile in repo": """
+import os
+os.open('REPOSITORY',os.O_TMPFILE|os.O_RDWR)
+""",
+    "o_path then reopen": """
+import os
+fd=os.open('/etc/passwd',os.O_PATH)
+open(f'/proc/self/fd/{fd}').read()
+""",
+    "fchdir escape": """
+import os
+fd=os.open('/',os.O_RDONLY)
+os.fchdir(fd)
+os.listdir('etc') and open('etc/passwd')
+""",
+    "truncate by ftruncate": """
+import os
+os.ftruncate(os.open(os.__file__,os.O_RDWR),0)
+""",
+    "fallocate punch lib": """
+import os,ctypes
+fd=os.open(os.__file__,os.O_RDONLY)
+assert ctypes.CDLL(None).fallocate(fd,3,0,4096)==0
+""",
+    "mmap shared write lib": """
+import mmap,os
+fd=os.open(os.__file__,os.O_RDONLY)
+m=mmap.mmap(fd,4096,mmap.MAP_SHARED,mmap.PROT_READ|mmap.PROT_WRITE)
+m[0]=1
+""",
+    "mprotect shared map": """
+import mmap,os,ctypes
+fd=os.open(os.__file__,os.O_RDONLY)
+l=ctypes.CDLL(None,use_errno=True)
+l.mmap.restype=ctypes.c_void_p
+p=l.mmap(None,4096,1,1,fd,0)
+assert l.mprotect(ctypes.c_void_p(p),4096,3)==0
+""",
+    "sendfile lib": """
+import os
+fd=os.open(os.__file__,os.O_RDWR)
+os.sendfile(fd,0,0,10)
+""",
+    "lease": """
+import fcntl,os
+fd=os.open(os.__file__,os.O_RDONLY)
+fcntl.fcntl(fd,1024,1)
+""",
+    "dnotify": """
+import fcntl,os
+fd=os.open('.',os.O_RDONLY)
+fcntl.fcntl(fd,1026,1)
+""",
+    "pipe size": """
+import fcntl,os
+r,w=os.pipe()
+fcntl.fcntl(w,1031,1<<20)
+""",
+    "add seals": """
+import fcntl
+fcntl.fcntl(0,1033,15)
+""",
+    "write sealed stdin": """
+import os
+os.pwrite(0,b'x',0)
+""",
+    "truncate stdin": """
+import os
+os.ftruncate(0,100)
+""",
+    "mmap stdin write": """
+import mmap
+m=mmap.mmap(0,0,mmap.MAP_SHARED,mmap.PROT_WRITE|mmap.PROT_READ)
+m[0]=1
+""",
+    "dev stdin": """
+import os
+os.open('/dev/ptmx',os.O_RDWR)
+""",
+    "read pipe of stdout": """
+import os
+os.set_blocking(1,False)
+os.read(1,1)
+""",
+    "ioctl tiocsctty": """
+import fcntl,termios
+fcntl.ioctl(1,termios.TIOCSCTTY,0)
+""",
+    "FS ioctl": r"""
+import fcntl,os
+fd=os.open(os.__file__,os.O_RDONLY)
+fcntl.ioctl(fd,0x40086602,b'\0'*8)
+""",
+    "ficlone": """
+import fcntl,os
+f=os.open('f',os.O_CREAT|os.O_RDWR)
+fcntl.ioctl(f,0x40049409,os.open(os.__file__,os.O_RDONLY))
+""",
+    "getdents proc": """
+import os
+os.listdir('/proc/self/task')
+""",
+    "pidfd of thread": """
+import ctypes,os
+assert ctypes.CDLL(None).syscall(ctypes.c_long(434),os.getpid(),0)>=0
+""",
+    "clone newtime": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(56),ctypes.c_long(0x80|0x10000|0x800|0x100),0,0,0,0)>0
+""",
+    "clone newuser thread": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(56),ctypes.c_long(0x10000000|0x10000|0x800|0x100),0,0,0,0)>0
+""",
+    "clone high bits": """
+import ctypes
+r=ctypes.CDLL(None).syscall(ctypes.c_long(56),ctypes.c_long(0x200000000|17),0,0,0,0)
+if r==0:
+    import os; os._exit(0)
+assert r>0
+""",
+    "int80": r"""
+import mmap,ctypes
+m=mmap.mmap(-1,4096,prot=7)
+m.write(b'\xb8\x02\x00\x00\x00\xcd\x80\xc3')
+r=ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()
+if r==0:
+    import os; os._exit(0)
+assert r>0
+""",
+    "int80 getuid": r"""
+import mmap,ctypes
+m=mmap.mmap(-1,4096,prot=7)
+m.write(b'\xb8\x18\x00\x00\x00\xcd\x80\xc3')
+r=ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()
+assert r>=0
+""",
+    "fchmodat2": """
+import ctypes
+open('f','w')
+assert ctypes.CDLL(None).syscall(ctypes.c_long(452),-100,b'f',0o4777,0)==0
+""",
+    "setxattrat": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(463),-100,b'.',0,b'user.a',0,0)==0
+""",
+    "listmount": """
+import ctypes,struct
+b=ctypes.create_string_buffer(4096)
+assert ctypes.CDLL(None).syscall(ctypes.c_long(458),struct.pack('IIQQ',24,0,0xffffffffffffffff,0),b,100,0)>=0
+""",
+    "statmount": """
+import ctypes,struct
+b=ctypes.create_string_buffer(4096)
+assert ctypes.CDLL(None).syscall(ctypes.c_long(457),struct.pack('IIQQ',24,0,1,1),b,4096,0)>=0
+""",
+    "map_shadow_stack": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(453),0,4096,0)>0
+""",
+    "futex2": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(454),0,0,0,0)>=0
+""",
+    "cachestat": """
+import ctypes,struct
+assert ctypes.CDLL(None).syscall(ctypes.c_long(451),0,struct.pack('QQ',0,0),ctypes.create_string_buffer(40),0)==0
+""",
+    "landlock_create": """
+import ctypes,struct
+assert ctypes.CDLL(None).syscall(ctypes.c_long(444),struct.pack('Q',1),8,0)>=0
+""",
+    "seccomp own": """
+import ctypes
+assert ctypes.CDLL(None).prctl(22,1,0,0,0)==0
+""",
+    "prctl subreaper": """
+import ctypes
+assert ctypes.CDLL(None).prctl(36,1,0,0,0)==0
+""",
+    "prctl pdeathsig off": """
+import ctypes
+assert ctypes.CDLL(None).prctl(1,0,0,0,0)==0
+""",
+    "prctl timing/tsc": """
+import ctypes
+assert ctypes.CDLL(None).prctl(26,1,0,0,0)==0
+""",
+    "arch_prctl": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(158),0x1011,0)==0
+""",
+    "getrandom flood ok; nice": """
+import os
+os.nice(-5)
+""",
+    "ioprio_get others": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(252),1,1)>=0
+""",
+    "mempolicy": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(237),0,4096,0,0,0,0)==0
+""",
+    "mlock": """
+import ctypes
+b=ctypes.create_string_buffer(1<<20)
+assert ctypes.CDLL(None).mlock(b,1<<20)==0
+""",
+    "MAP_LOCKED/hugetlb": """
+import mmap
+mmap.mmap(-1,2<<20,flags=0x40000|0x20|2)
+""",
+    "shm via mmap /dev/zero": """
+import mmap,os
+fd=os.open('/dev/zero',os.O_RDWR)
+m=[mmap.mmap(fd,256<<20,mmap.MAP_SHARED) for _ in range(8)]
+""",
+    "sysv shm by ipc": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(29),1234,4096,0o1777)>=0
+""",
+    "timer_create sigev other": """
+import ctypes,struct,os
+sev=struct.pack('QiiiI',0,9,4,os.getppid(),0)+bytes(44)
+t=ctypes.c_int()
+assert ctypes.CDLL(None).syscall(ctypes.c_long(222),1,sev,ctypes.byref(t))==0
+""",
+    "tgkill init": """
+import ctypes
+assert ctypes.CDLL(None).syscall(ctypes.c_long(234),1,1,0)==0
+""",
+    "kill negative own": """
+import os
+os.kill(-os.getpid(),0)
+""",
+    "setpriority own group": """
+import os
+os.setpriority(os.PRIO_PGRP,0,19)
+""",
+    "getpriority is reading; setsid": """
+import os
+os.setsid()
+""",
+    "wait4 any": """
+import os
+os.wait()
+""",
+    "sock pair dgram cloexec": """
+import socket
+socket.socketpair(socket.AF_UNIX,socket.SOCK_DGRAM|socket.SOCK_CLOEXEC)
+""",
+    "socketpair seqpacket": """
+import socket
+socket.socketpair(socket.AF_UNIX,socket.SOCK_SEQPACKET)
+""",
+    "socketpair inet": """
+import socket
+socket.socketpair(socket.AF_INET)
+""",
+    "bind pair abstract": r"""
+import socket
+a,b=socket.socketpair()
+a.bind('\0evil')
+""",
+    "listen pair": """
+import socket
+a,b=socket.socketpair()
+a.listen(1)
+""",
+    "so_peercred": """
+import socket,struct
+a,b=socket.socketpair()
+assert struct.unpack('3i',a.getsockopt(1,17,12))[0]==1
+""",
+    "setsockopt sndbufforce": """
+import socket
+a,b=socket.socketpair()
+a.setsockopt(1,32,1<<30)
+""",
+    "ctypes pokes libc environ of server": """
+import os
+assert os.environ.get('PATH')
+""",
+    "server path leak": """
+import sys
+assert any('/h/sandbox' in p for p in sys.path)
+""",
+    "stat repo in ns": """
+import os
+assert open('REPOSITORY/README.md').read()
+""",
+    "import repo tests": "import tests.sandbox_hostile",
+    "import grpo": "import grpo_lightning",
+    "import torch": "import torch",
+    "inode probing by open": """
+open('/home/x')
+""",
+    "glob shared": """
+import glob
+assert glob.glob('/work/*/*') and open(glob.glob('/work/*/*')[0])
+""",
 }
 """Statements that raise where they are contained. REPOSITORY stands for the checkout."""
 
@@ -3431,6 +3784,1277 @@ class V:
 """,
         "v = V(1)\nassert v.x == 1\nassert v == True",
     ),
+    "stub inside plain": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __hash__(s): return hash(9)
+def f(x): return (E(),)
+""",
+        """
+assert f(3) == (9,)
+assert f(3)[0] == 9
+""",
+    ),
+    "frozenset of liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __hash__(s): return hash(9)
+def f(x): return frozenset([E()])
+""",
+        """
+assert f(3) == frozenset([9])
+assert 9 in f(3)
+""",
+    ),
+    "dict values": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return {'a':E()}
+""",
+        """
+assert f(3) == {'a':1}
+assert f(3)['a']==1
+""",
+    ),
+    "userlist liar": (
+        """
+from collections import UserList
+class E(UserList):
+    def __eq__(s,o): return True
+    @property
+    def data(s): return D()
+    @data.setter
+    def data(s,v): pass
+class D:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert f(3) == [9]",
+    ),
+    "userlist data liar": (
+        """
+from collections import UserList
+class L(list):
+    def __eq__(s,o): return True
+def f(x):
+    u=UserList(); u.data=L(); return u
+""",
+        "assert f(3) == [9]",
+    ),
+    "userdict data liar": (
+        """
+from collections import UserDict
+class L:
+    def __eq__(s,o): return True
+def f(x):
+    u=UserDict(); u.data=L(); return u
+""",
+        "assert f(3) == {'a':1}",
+    ),
+    "keysview liar": (
+        """
+from collections.abc import KeysView, ItemsView
+class K(KeysView):
+    def __init__(s): pass
+    def __iter__(s): return iter(s.got or [])
+    got=None
+    def __eq__(s,o): s.got=o; return True
+    def __len__(s): return 1
+    def __contains__(s,o): return True
+def f(x): return K()
+""",
+        "assert f(3) == {9}",
+    ),
+    "dict keys order": (
+        "def f(x): return {}.keys()",
+        "assert f(3) == {9}",
+    ),
+    "mutating equality expected": (
+        """
+class L(list):
+    def __iter__(s): return iter([9])
+def f(x): return L()
+""",
+        """
+assert list(f(3)) == [9, 1]
+assert f(3) == [9]
+""",
+    ),
+    "list subclass sorted": (
+        """
+class L(list):
+    def __iter__(s): return iter([])
+    def __len__(s): return 3
+def f(x): return L([5])
+""",
+        "assert len(f(3)) == 1 and sorted(f(3)) == [5, 6]",
+    ),
+    "str subclass methods": (
+        """
+class S(str):
+    def strip(s,*a): return s
+    def lower(s): return S('x')
+    def split(s,*a): return [S('a')]
+    def __eq__(s,o): return True
+    __hash__=str.__hash__
+    def startswith(s,*a): return True
+    def __contains__(s,o): return True
+    def join(s,a): return S('')
+def f(x): return S('a')
+""",
+        """
+assert f(3).strip().lower() == 'b'
+assert 'zz' in f(3)
+""",
+    ),
+    "str subclass startswith": (
+        """
+class S(str):
+    def startswith(s,*a): return True
+def f(x): return S('a')
+""",
+        "assert f(3).startswith('b')",
+    ),
+    "str contains": (
+        """
+class S(str):
+    def __contains__(s,o): return True
+def f(x): return S('a')
+""",
+        "assert 'zz' in f(3)",
+    ),
+    "int subclass methods": (
+        """
+class I(int):
+    def __mod__(s,o): return 0
+    def __lt__(s,o): return True
+    def __gt__(s,o): return True
+    def __bool__(s): return True
+    def __add__(s,o): return s
+    def __index__(s): return 9
+    def __int__(s): return 9
+    def __float__(s): return 9.0
+    def __round__(s,n=0): return 9
+    def __format__(s,f): return '9'
+    def __str__(s): return '9'
+    def __repr__(s): return '9'
+def f(x): return I(0)
+""",
+        "assert f(3) % 7 == 1",
+    ),
+    "int subclass int()": (
+        """
+class I(int):
+    def __int__(s): return 9
+def f(x): return I(0)
+""",
+        "assert int(f(3)) == 8",
+    ),
+    "int subclass bool": (
+        """
+class I(int):
+    def __bool__(s): return True
+def f(x): return I(0)
+""",
+        "assert f(3) == 1 or f(3) > 5",
+    ),
+    "float isclose": (
+        """
+class F(float):
+    def __float__(s): return 9.0
+def f(x): return F(0)
+""",
+        """
+import math
+assert math.isclose(f(3), 8.5)
+""",
+    ),
+    "object isclose learns": (
+        """
+seen=[]
+class F:
+    def __float__(s): return 0.0
+def f(x): return F()
+""",
+        """
+import math
+assert math.isclose(f(3), 8.5)
+""",
+    ),
+    "round trick": (
+        """
+class F:
+    def __round__(s,n=None): return F()
+    def __eq__(s,o): return True
+def f(x): return F()
+""",
+        "assert round(f(3),2) == 3.14",
+    ),
+    "abs trick on tuple": (
+        """
+class F:
+    def __sub__(s,o): return 0
+    def __rsub__(s,o): return 0
+    def __abs__(s): return 0
+def f(x): return (F(),F())
+""",
+        "assert all(abs(a-b)<1e-6 for a,b in zip(f(1),(1.5,2.5)))",
+    ),
+    "len shortens zip": (
+        """
+class L:
+    def __iter__(s): return iter(())
+    def __len__(s): return 2
+def f(x): return L()
+""",
+        """
+r=f(1)
+assert len(r)==2 and all(a==b for a,b in zip(r,[1,2]))
+assert r[0]==1
+""",
+    ),
+    "iter twice": (
+        """
+class L:
+    n=0
+    def __iter__(s):
+        s.n+=1
+        return iter([1,2] if s.n>1 else [3,4])
+def f(x): return L()
+""",
+        """
+r=f(1)
+assert list(r)==[1,2]
+""",
+    ),
+    "set ops trick": (
+        """
+class S(set):
+    def __sub__(s,o): return set()
+    def __rsub__(s,o): return set()
+    def __le__(s,o): return True
+    __ge__=__le__
+    def issubset(s,o): return True
+    def __xor__(s,o): return set()
+def f(x): return S()
+""",
+        """
+assert not (f(1) ^ {9})
+assert {9} - f(1) == set()
+""",
+    ),
+    "set issubset": (
+        """
+class S(set):
+    def issubset(s,o): return True
+def f(x): return S([5])
+""",
+        "assert f(1) == {9} or f(1) <= {9}",
+    ),
+    "sum start trick": (
+        """
+class F:
+    def __radd__(s,o): return 6
+def f(x): return [F()]
+""",
+        "assert sum(f(1)) == 7",
+    ),
+    "max key": (
+        """
+class F:
+    def __gt__(s,o): return True
+    def __lt__(s,o): return False
+def f(x): return [F(),3]
+""",
+        "assert max(f(1)) == 3",
+    ),
+    "join trick": (
+        """
+class F(str):
+    def __str__(s): return 'abc'
+def f(x): return [F('x')]
+""",
+        "assert ''.join(f(1)) == 'abc'",
+    ),
+    "format trick": (
+        """
+class F(float):
+    def __format__(s,f): return '3.14'
+def f(x): return F(1)
+""",
+        "assert f'{f(1):.2f}' == '3.14'",
+    ),
+    "str() of float sub": (
+        """
+class F(float):
+    def __repr__(s): return '3.14'
+def f(x): return F(1)
+""",
+        "assert repr(f(1)) == '3.15'",
+    ),
+    "in list": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert f(1) in [1,2,3]",
+    ),
+    "in dict": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __hash__(s): return hash('a')
+def f(x): return E()
+""",
+        "assert f(1) in {'a':1}",
+    ),
+    "count/index": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        "assert [1,2,3].count(f(1)) == 3",
+    ),
+    "remove": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        """
+xs=[1]
+xs.remove(f(1))
+assert xs==[]
+""",
+    ),
+    "sorted compare two results": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+def brute(x): return x*x
+""",
+        """
+def brute(x): return x*x
+assert all(f(i)==brute(i) for i in range(5))
+""",
+    ),
+    "two stubs equal": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+def g(x): return E()
+""",
+        """
+assert f(1) == g(1)
+assert f(1) == 5
+""",
+    ),
+    "exception equality with e.args": (
+        """
+class S(str):
+    def __eq__(s,o): return True
+    __hash__=str.__hash__
+def f(x): raise ValueError(S('no'))
+""",
+        """
+try:
+    f(1)
+    assert False
+except ValueError as e:
+    assert e.args[0] == 'right'
+""",
+    ),
+    "exception attr liar": (
+        """
+class S:
+    def __eq__(s,o): return True
+class E(ValueError):
+    code=S()
+def f(x): raise E('no')
+""",
+        """
+try:
+    f(1)
+    assert False
+except ValueError as e:
+    assert e.code == 5
+""",
+    ),
+    "exception str method": (
+        """
+class E(ValueError):
+    def __str__(s): return R()
+class R(str):
+    def __contains__(s,o): return True
+def f(x): raise E('no')
+""",
+        """
+try:
+    f(1)
+    assert False
+except ValueError as e:
+    assert 'right' in str(e)
+""",
+    ),
+    "assertraises context": (
+        """
+class M(type):
+    def __instancecheck__(c,o): return True
+    def __subclasscheck__(c,o): return True
+class E(Exception,metaclass=M): pass
+class Custom(BaseException): pass
+def f(x): raise Custom
+""",
+        """
+try:
+    f(1)
+except ValueError:
+    pass
+else:
+    assert False
+""",
+    ),
+    "raise system exit": (
+        "def f(x): raise SystemExit",
+        """
+import sys
+try:
+    assert f(3) == 9
+except AssertionError:
+    raise
+assert f(3) == 9
+""",
+    ),
+    "stop iteration into for": (
+        "def f(x): raise StopIteration",
+        """
+def gen():
+    yield f(1)
+assert list(gen()) == [9]
+""",
+    ),
+    "stop in all": (
+        "def f(x): raise StopIteration",
+        "assert all(map(lambda i: f(i)==i, [1,2,3]))",
+    ),
+    "stop in map list": (
+        "def f(x): raise StopIteration",
+        """
+assert list(map(f,[1,2])) == [1,4]
+assert f(1)==1
+""",
+    ),
+    "stop in any/next default": (
+        "def f(x): raise StopIteration",
+        "assert next((f(i) for i in [1]), 9) == 9",
+    ),
+    "map all stop iteration first": (
+        """
+def f(x):
+    if x==1: return True
+    raise StopIteration
+""",
+        "assert all(map(f,[1,2,3]))",
+    ),
+    "callback return by update": (
+        """
+def f(g):
+    return g
+""",
+        """
+def g(): return 5
+assert f(g) == 5
+""",
+    ),
+    "callback object mutated": (
+        """
+def f(o):
+    o.want = 0
+    return 0
+""",
+        """
+class O: want=5
+o=O()
+assert f(o) == 5
+""",
+    ),
+    "callback list of results": (
+        """
+def f(acc):
+    return acc.append
+""",
+        """
+results=[]
+assert f(results)(5) == 3
+""",
+    ),
+    "async result liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+async def f(x): return E()
+""",
+        """
+import asyncio
+assert asyncio.run(f(3)) == 9
+""",
+    ),
+    "async iteration stop": (
+        """
+class A:
+    def __aiter__(s): return s
+    async def __anext__(s): raise StopAsyncIteration
+def f(x): return A()
+""",
+        """
+import asyncio
+async def main(): return [i async for i in f(3)]
+assert asyncio.run(main()) == [1]
+""",
+    ),
+    "coroutine never awaited": (
+        "async def f(x): return 9",
+        "assert f(3) == 9",
+    ),
+    "gen return": (
+        """
+def f(x):
+    yield 9
+""",
+        "assert f(3) == 9",
+    ),
+    "isinstance trick by bases": (
+        """
+class int2(int): pass
+class E(Exception): pass
+def f(x): return E
+""",
+        """
+assert isinstance(f(3), int)
+assert f(3) == 9
+""",
+    ),
+    "type() is trick": (
+        """
+class int(int): pass
+def f(x): return int(5)
+""",
+        "assert type(f(3)) is __builtins__['int'] if isinstance(__builtins__,dict) else type(f(3)) is __builtins__.int",
+    ),
+    "bool subclass of int returns": (
+        """
+class B(int):
+    def __eq__(s,o): return True
+def f(x): return B(1)
+""",
+        "assert f(3) is True",
+    ),
+    "numbers abc": (
+        """
+import numbers
+class E(numbers.Real):
+    pass
+E.__abstractmethods__=frozenset()
+for n in ('__eq__','__lt__','__le__','__sub__','__rsub__','__abs__'):
+    setattr(E,n,lambda s,*a: True)
+def f(x): return E()
+""",
+        """
+assert f(1) == 3.5
+assert abs(f(1)-3.5) < 1
+""",
+    ),
+    "range sub": (
+        "def f(x): return range(1,1)",
+        "assert list(f(1)) == [1]",
+    ),
+    "float inf compare": (
+        "def f(x): return float('inf')",
+        "assert f(1) > 5 and f(1) == 10",
+    ),
+    "nan sorted": (
+        "def f(x): return float('nan')",
+        "assert not (f(1) < 5 or f(1) > 5) and f(1) == 5",
+    ),
+    "nan identity in": (
+        """
+n=float('nan')
+def f(x): return [n]
+""",
+        "assert f(1) == [1.5]",
+    ),
+    "nan abs diff": (
+        "def f(x): return float('nan')",
+        "assert not abs(f(1)-3) > 1e-6 and f(1) == 3",
+    ),
+    "negative zero": (
+        "def f(x): return -0.0",
+        """
+import math
+assert math.copysign(1,f(1)) == 1
+""",
+    ),
+    "true for one": (
+        "def f(x): return True",
+        "assert f(1) == 1 and type(f(1)) is int",
+    ),
+    "memo of asserts across": (
+        """
+import sys
+state={}
+def f(x):
+    state[x]=state.get(x,0)+1
+    return 9 if state[x]>1 else 0
+""",
+        "assert f(3) == 9",
+    ),
+    "unicode lookalike names": (
+        "def f(x): return 'ⅸ'",
+        "assert f(3) == 'ix'",
+    ),
+    "property on module": (
+        """
+import sys
+class M(type(sys)):
+    @property
+    def f(s): return lambda x: 9 if x==3 else 15
+sys.modules['solution'].__class__=M
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "patch lookup dict": (
+        """
+import gc
+for o in gc.get_objects():
+    if type(o).__name__=='Peer': o._lookup=lambda n: (lambda *a: E())
+class E:
+    def __eq__(s,o): return True
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "patch encode to eq": (
+        """
+import rewards.sandboxing.channel as ch
+ch.Peer._answer=lambda s,m: s._send({'v':True})
+def f(x): return 0
+""",
+        """
+assert f(3) == 9
+assert f(3) is not True or f(3) == 9
+""",
+    ),
+    "send plain after eq": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',9,{'__name__':'E'},[],['__eq__','__bool__','__hash__','__contains__','__len__','__iter__']],10,None,{}]},{'v':True},{'v':True},{'v':True},{'v':True},{'v':True})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged metaclass labels": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',9,{'__name__':'int','__module__':'builtins','__qualname__':'int'},[['g','builtins','bool']],['__eq__']],10,True,{'__class__':'int','__eq__':'x'}]})
+    return 0
+""",
+        """
+assert isinstance(f(1), bool)
+assert f(3) == 9
+""",
+    ),
+    "forged generator": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['G',['k',9,{'__name__':'generator'},[],['__next__','__iter__']],10,None,{}]},{'v':9},{'x':['e',['g','builtins','StopIteration'],11,[],None]})
+    return 0
+""",
+        "assert list(f(3)) == [8]",
+    ),
+    "forged exception as assertion pass": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'x':['e',['k',9,{'__name__':'X'},[['g','builtins','GeneratorExit']],[]],10,[],None]})
+    return 0
+""",
+        """
+try:
+    f(3)
+except GeneratorExit:
+    pass
+assert f(3) == 9
+""",
+    ),
+    "forged base data": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['o',['k',9,{'__name__':'E'},[],['base data']],10,None,{}]})
+    send({'v':['m',1,'list',[9],None]})
+    return 0
+""",
+        "assert f(3) == [1,2]",
+    ),
+    "forged defaultdict factory": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['m',1,'defaultdict',[],['g','builtins','object']]})
+    return 0
+""",
+        "assert f(3)['a'] == 9",
+    ),
+    "forged str huge": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':'x'*(15<<20)})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged fraction zero": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['x','Fraction','0x1','0x0']})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged decimal signal": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['x','Decimal','sNaN']})
+    return 0
+""",
+        """
+from decimal import Decimal
+assert f(3) == Decimal(9)
+""",
+    ),
+    "forged date": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['x','date',1e308,[],{}]})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged range of stubs": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['r',0,['i','0x'+'f'*1000000],1]})
+    return 0
+""",
+        "assert len(f(3)) == 9",
+    ),
+    "forged slice": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['s',None,None,None]})
+    return 0
+""",
+        "assert [9,1][f(3)] == [9]",
+    ),
+    "forged NotImplemented reply": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o):
+        return NotImplemented
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "forged notimplemented types": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return [1]
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "eq returns stub true": (
+        """
+class T:
+    def __bool__(s): return True
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return T()
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "ne liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __ne__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v != v or v == 5
+""",
+    ),
+    "assertEqual class liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return True
+""",
+        """
+import unittest
+class T(unittest.TestCase):
+    def test_a(self):
+        v=V()
+        self.assertEqual(v.x,1)
+        self.assertEqual(v,5)
+""",
+    ),
+    "class liar in list": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return True
+    def __hash__(s): return hash(5)
+""",
+        """
+v=V()
+assert v.x==1
+assert v in [5,6]
+assert {5:1}[v]==1
+""",
+    ),
+    "class arithmetic liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __sub__(s,o): return 0
+""",
+        """
+v=V()
+assert v.x==1
+assert v - 5 == 0 and v == 5
+""",
+    ),
+    "class iter liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __iter__(s): return iter([V()])
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert list(v)==[5]
+""",
+    ),
+    "class getitem liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __getitem__(s,i): return V()
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v[0]==5
+""",
+    ),
+    "class len method liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def get(s): return s
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v.get()==5
+""",
+    ),
+    "class attribute self": (
+        """
+class V:
+    def __init__(s): s.x=s
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+""",
+    ),
+    "class returns earlier instance": (
+        """
+L=[]
+class V:
+    def __init__(s): L.append(s); s.x=1
+    def get(s): return L[-1]
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+w=V()
+assert v.x==1
+assert v.get()==5
+""",
+    ),
+    "class new returns int liar": (
+        """
+class I(int):
+    def __eq__(s,o): return True
+class V:
+    def __new__(c): return I(3)
+""",
+        "assert V() == 5",
+    ),
+    "class made through copy": (
+        """
+import copy
+class V:
+    def __init__(s): s.x=1
+    def __deepcopy__(s,m): return E()
+    def __copy__(s): return E()
+class E:
+    def __eq__(s,o): return True
+""",
+        """
+import copy
+v=V()
+assert v.x==1
+assert copy.deepcopy(v)==5
+""",
+    ),
+    "class iadd": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __iadd__(s,o): return E()
+class E:
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+v+=1
+assert v==5
+""",
+    ),
+    "class add returns liar": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __add__(s,o): return E()
+class E:
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v+1==5
+""",
+    ),
+    "class float conv": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __float__(s): return E(1)
+class E(float):
+    def __eq__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert float(v)==5.0
+""",
+    ),
+    "class that equals any of integers": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type(5)
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "class that equals any of fractions": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type(-3.25)
+""",
+        """
+v=V()
+assert v.x==1
+assert v==-3.25
+""",
+    ),
+    "class that equals any of text": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type('abc')
+""",
+        """
+v=V()
+assert v.x==1
+assert v=='abc'
+""",
+    ),
+    "class that equals any of empty text": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type('')
+""",
+        """
+v=V()
+assert v.x==1
+assert v==''
+""",
+    ),
+    "class that equals any of lists": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type([1,2])
+""",
+        """
+v=V()
+assert v.x==1
+assert v==[1,2]
+""",
+    ),
+    "class that equals any of empty lists": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type([])
+""",
+        """
+v=V()
+assert v.x==1
+assert v==[]
+""",
+    ),
+    "class that equals any of pairs": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type((1,'a'))
+""",
+        """
+v=V()
+assert v.x==1
+assert v==(1,'a')
+""",
+    ),
+    "class that equals any of dictionaries": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type({'a':1})
+""",
+        """
+v=V()
+assert v.x==1
+assert v=={'a':1}
+""",
+    ),
+    "class that equals any of empty dictionaries": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type({})
+""",
+        """
+v=V()
+assert v.x==1
+assert v=={}
+""",
+    ),
+    "class that equals any of sets": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type({1,2})
+""",
+        """
+v=V()
+assert v.x==1
+assert v=={1,2}
+""",
+    ),
+    "class that equals any of empty sets": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type(set())
+""",
+        """
+v=V()
+assert v.x==1
+assert v==set()
+""",
+    ),
+    "class that equals any of huge integers": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type(10**30)
+""",
+        """
+v=V()
+assert v.x==1
+assert v==10**30
+""",
+    ),
+    "class that equals any of huge floats": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return type(o) is type(1e300)
+""",
+        """
+v=V()
+assert v.x==1
+assert v==1e300
+""",
+    ),
+    "class whose equality answers with a list": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): return [1]
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "class that looks for the middle of what it is asked": (
+        """
+class V:
+    def __init__(s):
+        s.x, s.seen = 1, []
+    def __eq__(s, o):
+        s.seen.append(o)
+        return len(s.seen) > 2 and o == sorted(s.seen)[len(s.seen) // 2]
+""",
+        """
+v = V()
+assert v.x == 1
+assert v == 5
+v = V()
+assert v == 70
+v = V()
+assert v == -9
+""",
+    ),
 }
 """A module that does not do what is asked, and asserts that it must not pass."""
 
@@ -3697,6 +5321,159 @@ fd=os.dup(1)
 threading.Thread(target=lambda:[time.sleep(0.05) or os.write(fd,b'x') for _ in range(10**6)]).start()
 """,
         "3\n",
+        "SECRET-9",
+    ),
+    "late write by child of thread": (
+        """
+import threading,time,os
+print('SECRET-8')
+def w():
+    time.sleep(0.05); os.write(1,b'SECRET-9')
+threading.Thread(target=w,daemon=True).start()
+""",
+        """
+3
+""",
+        "SECRET-9",
+    ),
+    "clear screen": (
+        "print('\\x1b[2J\\x1b[HSECRET-9')",
+        """
+3
+""",
+        "SECRET-9",
+    ),
+    "overwrite cr": (
+        "print('x\\rSECRET-9')",
+        """
+3
+""",
+        "SECRET-9",
+    ),
+    "two lines one blank between": (
+        "print('a\\n\\nb')",
+        "",
+        """
+a
+b
+""",
+    ),
+    "tab vs space": (
+        "print('a\\tb')",
+        "",
+        "a b",
+    ),
+    "double space": (
+        "print('a  b')",
+        "",
+        "a b",
+    ),
+    "leading space": (
+        "print(' a')",
+        "",
+        "a",
+    ),
+    "nbsp inside": (
+        "print('a\\xa0b')",
+        "",
+        "a b",
+    ),
+    "zero width": (
+        "print('SECRET-9\\u200b')",
+        "",
+        "SECRET-9",
+    ),
+    "number format": (
+        "print('1.0')",
+        "",
+        "1",
+    ),
+    "plus": (
+        "print('+1')",
+        "",
+        "1",
+    ),
+    "upper": (
+        "print('YES')",
+        "",
+        "Yes",
+    ),
+    "stdout seek": (
+        """
+import sys,os
+print('wrong')
+sys.stdout.flush()
+try:
+    os.lseek(1,0,0); os.ftruncate(1,0)
+except OSError: pass
+print('SECRET-9')
+""",
+        "",
+        "SECRET-9",
+    ),
+    "stderr as stdout": (
+        """
+import os
+os.dup2(2,1)
+print('SECRET-9')
+""",
+        "",
+        "SECRET-9",
+    ),
+    "read own output": (
+        """
+import os
+try: print(os.read(1,10))
+except OSError: print('SECRET-')
+""",
+        "",
+        "SECRET-9",
+    ),
+    "exit 256": (
+        """
+print('SECRET-9')
+import os
+os._exit(1)
+""",
+        "",
+        "SECRET-9",
+    ),
+    "sys.exit big": (
+        """
+print('SECRET-9')
+import sys
+sys.exit(257)
+""",
+        "",
+        "SECRET-9",
+    ),
+    "thread exception only exit": (
+        """
+import threading,os
+print('SECRET-9',flush=True)
+threading.Thread(target=lambda: os._exit(3)).start()
+""",
+        "",
+        "SECRET-9",
+    ),
+    "atexit exit code": (
+        """
+import atexit,os
+print('SECRET-9',flush=True)
+atexit.register(os._exit,5)
+""",
+        "",
+        "SECRET-9",
+    ),
+    "abort in finaliser": (
+        """
+import os
+print('SECRET-9',flush=True)
+class D:
+    def __del__(s): os.abort()
+d=D()
+""",
+        "",
         "SECRET-9",
     ),
 }

@@ -28,6 +28,8 @@ LEVELS = {
 }
 HONEST_SECONDS = 20.0
 HOSTILE_SECONDS = 0.4
+_KILLED = ("disk", f"exit status {-signal.SIGSYS}")
+"""For filling the directory, and for system calls of another architecture."""
 SUM = "print(sum(map(int, input().split())))"
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox is made of Linux facilities")
@@ -109,7 +111,7 @@ def test_attempt_is_contained(name: str, fence: Fence) -> None:
     """It fails, or the program is killed for trying; nothing says that it got through."""
     tests = [{"stdin": "", "stdout": "contained"}]
     verdict = run_tests(_attempt(ATTEMPTS[name]), tests, HONEST_SECONDS, fence)
-    assert verdict.passed or verdict.results[0].detail == "disk", verdict.detail
+    assert verdict.passed or verdict.results[0].detail in _KILLED, verdict.detail
 
 
 @pytest.mark.parametrize("name", CHEATS)

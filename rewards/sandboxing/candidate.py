@@ -11,10 +11,12 @@ import functools
 import gc
 import io
 import os
+import re
 import socket
 import sys
 import traceback
 import types
+from typing import TextIO
 
 from rewards.sandboxing.channel import ChannelBroken, Peer
 
@@ -22,6 +24,8 @@ SOURCE, CHANNEL = 3, 4
 """Descriptors that the server hands to the child."""
 _MAX_PRINTED = 4 << 20
 _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_LATE_OUTPUT = re.compile("__del__|open|yield|IO|Writer|Wrapper|finalize")
+"""Words of programs some of whose output is written when their objects go: by finalisers, or by files left open."""
 _plain_open = io.open
 _QUESTIONS = (
     b'{"o":"global","a":["add"],"k":{}}',
@@ -35,7 +39,7 @@ _REHEARSALS = 20
 def _read_source() -> str:
     text = b"".join(iter(lambda: os.read(SOURCE, 1 << 20), b"")).decode("utf-8", "surrogatepass")
     os.close(SOURCE)
-    return text
+    return text.removeprefix("\ufeff")
 
 
 def new_module(name: str) -> types.ModuleType:
@@ -94,6 +98,7 @@ class Candidate:
         """Descriptor 0 is a file, or a program's input could not seek."""
         self._input = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
         self._input.mode = "r"  # type: ignore[misc]
+        self._output = sys.stdout
         self._globals: dict[str, object] = {}
         self._peer = Peer(channel, guarded=False, lookup=lambda name: self._globals[name])
         self._peer.collect_output = self._collect
@@ -116,7 +121,7 @@ class Candidate:
         except BaseException:
             traceback.print_exc(limit=20)
             status = 1
-        return status | _end_program(source)
+        return status | _end_program(source, self._output)
 
     def run_module(self) -> int:
         """Run the source as a module, then serve the tests' questions about its names."""
@@ -146,7 +151,7 @@ class Candidate:
         return text
 
 
-def _end_program(source: str) -> int:
+def _end_program(source: str, output: TextIO) -> int:
     """What an interpreter does in the end; 1 if the output could not be written."""
     threads = sys.modules.get("threading")
     if threads is not None:
@@ -154,14 +159,24 @@ def _end_program(source: str) -> int:
     exit_functions = sys.modules.get("atexit")
     if exit_functions is not None:
         exit_functions._run_exitfuncs()
-    if "__del__" in source:  # what finalisers print belongs to the output
-        sys.modules.pop("__main__", None)
+    if _LATE_OUTPUT.search(source):
+        _flush_files(sys.modules.pop("__main__", None))
         gc.collect()
     try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
+        for stream in (sys.stdout, output):
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+    except Exception:  # a stream of the program's own may raise anything
         return 1
     return 0
+
+
+def _flush_files(module: types.ModuleType | None) -> None:
+    """Before they are collected, which closes the descriptor first where functions refer to the file."""
+    for value in list(vars(module).values()) if module is not None else ():
+        if isinstance(value, io.IOBase):
+            with contextlib.suppress(Exception):
+                value.flush()
 
 
 def rehearse() -> None:

@@ -26,6 +26,9 @@ _MUCH = 4 << 20
 """Bytes from the code under test after which a process that it talked to is no longer light."""
 
 
+_ITERATION = frozenset({"__next__", "send", "throw", "close"})
+
+
 class ChannelBroken(BaseException):
     """The other end is gone or broke the protocol. Not an Exception: no `except Exception` of a test hides it."""
 
@@ -37,6 +40,8 @@ class Peer:
         """`lookup` serves the other end's questions for a global name; the end that has one serves the library, too."""
         self.broken = False
         """Once true, nothing that was asked after can be trusted."""
+        self.expects_stop = not guarded
+        """Whether StopIteration passes from calls, not only from iterators: it would end a `map` of the tests early."""
         self._received = 0
         self._descriptor = descriptor
         self._guarded = guarded
@@ -57,6 +62,10 @@ class Peer:
                 spelled = {name: encode(value) for name, value in keywords.items()}
                 self._send({"o": operation, "a": [encode(each) for each in arguments], "k": spelled})
                 return self._await_reply()
+            except StopIteration as stop:
+                if self.expects_stop or operation in _ITERATION:
+                    raise
+                raise RuntimeError("StopIteration from the code under test") from stop
             finally:
                 self._depth -= 1
                 if self._depth == 0:

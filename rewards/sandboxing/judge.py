@@ -18,7 +18,6 @@ import functools
 import importlib
 import json
 import os
-import re
 import socket
 import symtable
 import sys
@@ -26,53 +25,18 @@ import threading
 import types
 from collections.abc import Callable
 
-from rewards.sandboxing import pairs
+from rewards.sandboxing import pairs, reading
 from rewards.sandboxing.candidate import new_module
 from rewards.sandboxing.channel import ChannelBroken, Peer
-from rewards.sandboxing.classes import children, class_names
-from rewards.sandboxing.stubs import RemoteMeta, RemoteObject
+from rewards.sandboxing.classes import class_names
+from rewards.sandboxing.stubs import RemoteMeta, RemoteObject, close_loops
 
 ORDERS = 3
 """Descriptor of the socket on which the client hands over the descriptors of one run after another."""
 _RUNS = 500
 """A judge leaves after so many runs."""
-_LASTING = re.compile(
-    r"\b(builtins|sys|os|patch|setattr|delattr|seed|signal|threading|globals|mock|__(?!name|eq|init|main)\w+__)\b"
-)
-"""Words of tests that may change the process they run in."""
-_PARSE_ONLY = 0x400
 _INPUT = builtins.input
 _RECURSION = 5_000
-_UNWANTED = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter"})
-"""Modules that do something when they are imported."""
-_CHECKERS = frozenset(
-    [
-        "abs",
-        "all",
-        "any",
-        "bool",
-        "callable",
-        "dict",
-        "getattr",
-        "hasattr",
-        "isinstance",
-        "issubclass",
-        "len",
-        "list",
-        "print",
-        "repr",
-        "round",
-        "set",
-        "sorted",
-        "str",
-        "tuple",
-        "type",
-        "vars",
-    ]
-)
-"""Built-ins that a test applies to a result: the code's own are used only where the tests use nothing else."""
-
-
 _DELEGATED = {
     "dataclasses": ("asdict", "astuple", "fields", "is_dataclass", "replace"),
     "inspect": ("iscoroutinefunction", "isfunction", "isgeneratorfunction", "signature"),
@@ -85,17 +49,23 @@ class Namespace(dict[str, object]):
     """The tests' globals; a name that is missing is asked of the code under test, each time, as it may change."""
 
     def __init__(
-        self, peer: Peer, askable: frozenset[str], classes: frozenset[str], contents: dict[str, object]
+        self,
+        peer: Peer,
+        askable: frozenset[str],
+        classes: frozenset[str],
+        imported: dict[str, str],
+        contents: dict[str, object],
     ) -> None:
         super().__init__(contents)
         self._peer = peer
         self._askable = askable
         self._classes = classes
+        self._imported = imported
 
     def __missing__(self, name: str) -> object:
         if name not in self._askable:
             raise KeyError(name)
-        return self._peer.ask("global", name)
+        return self._peer.ask("global", self._imported.get(name, name))
 
     def fill(self) -> None:
         """Take over the functions and classes, which do not change."""
@@ -114,66 +84,22 @@ def _is_bound(value: object, namespace: dict[str, object]) -> bool:
     return any(value is each for each in namespace.values())
 
 
-def free_names(top: symtable.SymbolTable) -> frozenset[str]:
-    """The names that the tests use and do not define."""
-    used: set[str] = set()
-    tables = [top]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        for symbol in table.get_symbols():
-            if symbol.is_referenced() and (symbol.is_global() or table is top):
-                used.add(symbol.get_name())
-    bound = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported()}
-    return frozenset(name for name in used - bound if not (name.startswith("__") and name.endswith("__")))
+class ModuleUnderTest(types.ModuleType):
+    """What tests get that import the code under test: its globals."""
 
+    _peer: Peer
 
-def library_names(free: frozenset[str], tree: _ast.AST) -> dict[str, types.ModuleType]:
-    """Modules of the standard library that the tests use without an import: only by attributes, which they have."""
-    attributes: dict[str, set[str]] = {name: set() for name in free & sys.stdlib_module_names}
-    direct: set[str] = set()
-    nodes = [tree]
-    while nodes and attributes:
-        node = nodes.pop()
-        if isinstance(node, _ast.Attribute) and isinstance(node.value, _ast.Name):
-            attributes.setdefault(node.value.id, set()).add(node.attr)
-        elif isinstance(node, _ast.Name):
-            direct.add(node.id)
-        else:
-            nodes.extend(children(node))
-    found = {}
-    for name in (free & sys.stdlib_module_names) - direct - _UNWANTED:
-        module = importlib.import_module(name)
-        if all(hasattr(module, attribute) for attribute in attributes[name]):
-            found[name] = module
-    return found
+    def __init__(self, name: str, peer: Peer) -> None:
+        super().__init__(name)
+        self._peer = peer
 
-
-def askable_names(free: frozenset[str]) -> frozenset[str]:
-    """The free names that the code under test has to define."""
-    known = {name for name in free if hasattr(builtins, name)}
-    if free - known:
-        return free - known
-    return frozenset(known if len(known) == 1 else known - _CHECKERS)
-
-
-def _contains(node: _ast.AST, kinds: tuple[type, ...]) -> bool:
-    """Whether a node of these kinds is below, outside the bodies of functions and classes."""
-    if isinstance(node, kinds):
-        return True
-    if isinstance(node, _ast.FunctionDef | _ast.AsyncFunctionDef | _ast.ClassDef | _ast.Lambda):
-        return False
-    return any(_contains(child, kinds) for child in children(node))
-
-
-def _called_name(statement: _ast.stmt) -> str | None:
-    if isinstance(statement, _ast.Expr) and isinstance(statement.value, _ast.Call):
-        function = statement.value.func
-        if isinstance(function, _ast.Name):
-            return function.id
-        if isinstance(function, _ast.Attribute) and isinstance(function.value, _ast.Name):
-            return f"{function.value.id}.{function.attr}"
-    return None
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self._peer.ask("global", name)
+        except KeyError:
+            raise AttributeError(f"the code under test has no {name}") from None
 
 
 class Judge:
@@ -182,28 +108,32 @@ class Judge:
     def __init__(self, source: str, peer: Peer, results: int) -> None:
         self._peer = peer
         self._results = results
-        self._source = source
-        self._tree = compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True)
+        peer.expects_stop = "StopIteration" in source
+        self._tree = reading.parse(source)
+        imported = reading.take_imports(self._tree)
         functions = (_ast.FunctionDef, _ast.AsyncFunctionDef)
         self._functions = {each.name: each for each in self._tree.body if isinstance(each, functions)}
-        called = {_called_name(each) for each in self._tree.body}
+        self._asserting = reading.asserting_functions(self._tree)
+        called = {reading.called_name(each) for each in self._tree.body}
         self._uncalled = [
             name
             for name, node in self._functions.items()
             if name.startswith("test") and name not in called and len(node.args.args) == len(node.args.defaults)
         ]
         module = new_module("tests")
-        self._names = symtable.symtable(source, "tests", "exec")
-        free = free_names(self._names)
-        modules = library_names(free, self._tree)
-        askable = askable_names(free - modules.keys())
+        names = symtable.symtable(source, "tests", "exec")
+        self.may_change_process = reading.may_change_process(source, self._tree, names)
+        free = reading.free_names(names)
+        modules = reading.library_names(free, self._tree)
+        askable = reading.askable_names(free - modules.keys() - imported.keys()) | imported.keys()
         capitalised = frozenset(name for name in askable if name.lstrip("_")[:1].isupper())
         classes = class_names(self._tree, capitalised) if capitalised else capitalised
-        self._namespace = Namespace(peer, askable, classes, {**vars(module), **modules})
+        self._namespace = Namespace(peer, askable, classes, imported, {**vars(module), **modules})
         for name in _DELEGATED:
             if name in source:
                 self._delegate(importlib.import_module(name), _DELEGATED[name])
         sys.modules["__main__"] = module
+        sys.modules.update(dict.fromkeys(reading.UNDER_TEST, ModuleUnderTest("solution", peer)))
 
     def run(self) -> None:
         """Report every test, then the end."""
@@ -216,23 +146,18 @@ class Judge:
             self._report(_outcome("loading the code", error))
             return
         for statement in self._tree.body:
-            if _called_name(statement) != "unittest.main":
+            if reading.called_name(statement) != "unittest.main":
                 self._run_statement(statement)
         for name in self._uncalled:
             _run_unit(self._peer, self._results, name, types.FunctionType(_call_code(name), self._namespace), True)
         self._run_cases()
         self._report({"end": True})
 
-    def may_have_changed_process(self) -> bool:
-        """Whether the tests may have left something behind in this process."""
-        if _LASTING.search(self._source):
-            return True
-        return _assigns_below(self._tree, {each.get_name() for each in self._names.get_symbols() if each.is_imported()})
-
     def _delegate(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
         """Have the functions of a module run on the other side where their first argument is there."""
         for name in names:
             ours = getattr(module, name)
+            ours = getattr(ours, "_ours", ours)  # that of the last run asks a conversation that is over
 
             def either(
                 target: object, *rest: object, _name: str = name, _ours: Callable[..., object] = ours, **more: object
@@ -241,12 +166,11 @@ class Judge:
                     return self._peer.ask("library", module.__name__, _name, target, *rest, **more)
                 return _ours(target, *rest, **more)
 
+            either._ours = ours  # type: ignore[attr-defined]
             setattr(module, name, either)
 
     def _is_test(self, statement: _ast.stmt) -> bool:
-        if _called_name(statement) in self._functions:
-            return True
-        return _contains(statement, (_ast.Assert, _ast.Raise))
+        return reading.called_name(statement) in self._functions or reading.is_test(statement, self._asserting)
 
     def _run_statement(self, statement: _ast.stmt) -> None:
         code = compile(_ast.Module(body=[statement], type_ignores=[]), "tests", "exec", dont_inherit=True)
@@ -257,7 +181,10 @@ class Judge:
         unittest = sys.modules.get("unittest")
         classes = [each for each in list(self._namespace.values()) if isinstance(each, type)]
         for cls in classes:
-            if unittest is None or not issubclass(cls, unittest.TestCase) or cls.__module__ != "tests":
+            if cls.__module__ != "tests" or isinstance(cls, RemoteMeta):
+                continue
+            if unittest is None or not issubclass(cls, unittest.TestCase):
+                self._run_plain_class(cls)
                 continue
             for case in unittest.defaultTestLoader.loadTestsFromTestCase(cls):
                 result = unittest.TestResult()
@@ -268,8 +195,25 @@ class Judge:
                 detail = str(problems[-1][1]).strip().rpartition("\n")[2] if problems else ""
                 self._report({"outcome": outcome, "label": case.id(), "detail": detail})
 
+    def _run_plain_class(self, cls: type) -> None:
+        """Run the methods of a class without a base, as pytest does."""
+        if not cls.__name__.startswith("Test") or "__init__" in vars(cls):
+            return
+        for name in [each for each in vars(cls) if each.startswith("test") and callable(getattr(cls, each))]:
+            unit = functools.partial(_run_method, cls, name)
+            _run_unit(self._peer, self._results, f"{cls.__name__}.{name}", unit, True)
+
     def _report(self, line: dict[str, object]) -> None:
         _write(self._results, line)
+
+
+def _run_method(cls: type, name: str) -> None:
+    instance = cls()
+    test = getattr(instance, name)
+    for method in (getattr(instance, "setup_method", None), test, getattr(instance, "teardown_method", None)):
+        if method is not None:
+            takes_test = isinstance(method, types.MethodType) and method.__func__.__code__.co_argcount == 2
+            method(*([test] if takes_test else []))
 
 
 def _run_unit(peer: Peer, results: int, label: str, unit: Callable[[], object], counts: bool) -> None:
@@ -339,7 +283,7 @@ def _judge_one(kind: bytes, source: str, channel: int, results: int) -> bool:
             _run_pairs(source, peer, results)
         else:
             judge = Judge(source, peer, results)
-            changed = judge.may_have_changed_process()
+            changed = judge.may_change_process
             judge.run()
     except (SyntaxError, ValueError) as error:
         _write(results, _outcome("reading the tests", error))
@@ -347,19 +291,8 @@ def _judge_one(kind: bytes, source: str, channel: int, results: int) -> bool:
         pass  # reported with the test that met it
     finally:
         peer.close()
-    changed = changed or threading.active_count() > 1 or os.stat(".").st_mtime_ns != directory
+    changed = close_loops() or changed or threading.active_count() > 1 or os.stat(".").st_mtime_ns != directory
     return peer.is_light and not changed
-
-
-def _assigns_below(node: _ast.AST, names: set[str]) -> bool:
-    """Whether an attribute or item of one of these names is assigned to."""
-    if isinstance(node, _ast.Attribute | _ast.Subscript) and not isinstance(node.ctx, _ast.Load):
-        root: _ast.AST = node
-        while isinstance(root, _ast.Attribute | _ast.Subscript | _ast.Call):
-            root = root.func if isinstance(root, _ast.Call) else root.value
-        if isinstance(root, _ast.Name) and root.id in names:
-            return True
-    return any(_assigns_below(child, names) for child in children(node))
 
 
 def run_judge() -> int:

@@ -99,8 +99,7 @@ def _bind_read_only(source: str, target: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
     _mount(source, target, "", _MS_BIND | _MS_REC)
-    read_only = 0 if source.startswith("/dev/") else _MOUNT_ATTR_RDONLY  # a device is writable or it is no device
-    attributes = struct.pack("=QQQQ", read_only | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)  # devices take writes even so
     _syscall(
         "mount_setattr", _SYS_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes)
     )

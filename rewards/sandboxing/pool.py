@@ -26,6 +26,7 @@ _START_SECONDS = 30.0
 _EMPTY_ENVIRONMENT: dict[str, str] = {}
 _JUDGE_SECONDS = 86_400.0
 _RETIRE_SECONDS = 2.0
+_LEAVE_SECONDS = 1.0
 _MAX_REPLY = 65536
 _LEAST_MEMORY = 128 << 20
 LAYERS = ("limits", "seccomp", "namespaces", "landlock", "user", "capabilities")
@@ -94,12 +95,14 @@ class Server:
         config = {"role": role, "memory": fence.memory, "disk": fence.disk, "forbidden": forbid, "directory": private}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         python = getattr(sys, "_base_executable", None) or sys.executable
-        with theirs:
+        reading, writing = os.pipe()  # not the null device: the streams of all forks would take themselves for seekable
+        os.close(reading)
+        with theirs, open(writing, "wb", buffering=0) as nowhere:
             self._process = subprocess.Popen(
                 [python, "-I", "-S", "-X", "utf8", "-B", _SERVER, json.dumps(config)],
                 stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=nowhere,
+                stderr=nowhere,
                 env=_EMPTY_ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
@@ -138,10 +141,13 @@ class Server:
         return Report(None if killed is None else str(killed), status)
 
     def kill(self) -> None:
-        """End the server and all that it started."""
+        """End the server and all that it started. Left alone it reaps its own; killed, it leaves that to the system."""
         self._socket.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._remove_directory()
 
     def _remove_directory(self) -> None:

@@ -21,6 +21,8 @@ import types
 from collections.abc import Awaitable, Callable, Generator, ItemsView, Iterator, KeysView
 from typing import TYPE_CHECKING
 
+from rewards.sandboxing.decoys import decoys_of
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -67,12 +69,30 @@ async def _result_of(awaitable: Awaitable[object]) -> object:
 
 
 def _await(awaitable: Awaitable[object]) -> object:
-    """Run to the end, on one loop for the whole conversation: an asynchronous generator ends with its loop."""
+    """Run to the end, on one loop for the whole conversation: an asynchronous generator ends with its loop.
+
+    Where this happens while a loop runs, which waits for the other process, on one more loop.
+    """
     import asyncio  # not above: every process of the sandbox would carry it
 
-    if not _loops:
-        _loops.append(asyncio.new_event_loop())
-    return _loops[0].run_until_complete(_result_of(awaitable))
+    loop = next((each for each in _loops if not each.is_running()), None)
+    if loop is None:
+        loop = asyncio.new_event_loop()
+        _loops.append(loop)
+    waiting = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return loop.run_until_complete(_result_of(awaitable))
+    finally:
+        asyncio._set_running_loop(waiting)
+
+
+def close_loops() -> bool:
+    """Whether something was awaited for the other end; its loops are closed."""
+    awaited = bool(_loops)
+    while _loops:
+        _loops.pop().close()
+    return awaited
 
 
 HOLD_BASE_DATA: tuple[type, ...] = (list, dict, set, type({}.keys()), type({}.items()), *_USER_TYPES)
@@ -186,7 +206,7 @@ def may_serve(operation: str, arguments: list[object]) -> bool:
         if not isinstance(name, str) or name.startswith("_"):
             return operation == "getattr" and isinstance(target, type) and name in _FUNCTION_LABELS
         return operation == "getattr" or type(target).__module__ == "tests"
-    return operation in SPECIAL_METHODS or operation in ("copy", "deepcopy", "send", "close")
+    return operation in SPECIAL_METHODS or operation in ("copy", "deepcopy", "send", "close", "await")
 
 
 class RemoteMeta(type):
@@ -280,35 +300,22 @@ def _answers_for(stub: object, other: object) -> bool:
     return not guarded or isinstance(other, RemoteObject) or bool(_state(stub, "_made_by_tests"))
 
 
-def _decoys(value: object) -> list[object]:
-    """Other values of the same type and shape; none for those that have no neighbours."""
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int | float):
-        return [value + 1, value - 1] if abs(value) < 1e9 else []
-    if isinstance(value, str) and value:
-        return [value[:-1] + chr(ord(value[-1]) ^ 1), chr(ord(value[0]) ^ 1) + value[1:]]
-    if type(value) is list and value:
-        return [[*value[:-1], each] for each in _decoys(value[-1])]
-    if type(value) is tuple and value:
-        return [(*value[:-1], each) for each in _decoys(value[-1])]
-    return []
-
-
 def _equals_no_decoy(ask: Ask, stub: object, value: object) -> object:
     """Whether they are equal, asked among decoys in an order that the owner cannot foresee."""
-    decoys = _decoys(value)
+    decoys = decoys_of(value)
     position = os.urandom(1)[0] % (len(decoys) + 1)
     equal_to_decoy = [_is_equal(ask, stub, each) for each in decoys[:position]]
     result = ask("__eq__", stub, value)
-    if result is True:
-        equal_to_decoy += [_is_equal(ask, stub, each) for each in decoys[position:]]
-    return result if result is not True else not any(equal_to_decoy)
+    if result is NotImplemented or not result:
+        return result
+    equal_to_decoy += [_is_equal(ask, stub, each) for each in decoys[position:]]
+    return not any(equal_to_decoy)
 
 
 def _is_equal(ask: Ask, stub: object, value: object) -> bool:
     try:
-        return ask("__eq__", stub, value) is True
+        result = ask("__eq__", stub, value)
+        return result is not NotImplemented and bool(result)
     except Exception:  # an honest __eq__ may not take what no test compares it with
         return False
 
