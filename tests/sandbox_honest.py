@@ -6228,6 +6228,193 @@ assert 3+4j==v
 assert not v!=3+4j
 """,
     ),
+    "pytest raises and match": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        r"""
+import pytest
+from solution import f
+
+def test_ok():
+    assert f(2) == 4
+
+def test_raises():
+    with pytest.raises(ValueError) as info:
+        f(-1)
+    assert 'negative' in str(info.value)
+    with pytest.raises(ValueError, match=r'negative: -\d'):
+        f(-3)
+    pytest.raises(ValueError, f, -1)
+    with pytest.raises((TypeError, ValueError)):
+        f(-1)
+""",
+    ),
+    "pytest parametrize": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        """
+import pytest
+from solution import f, P
+@pytest.mark.parametrize('a, b', [(1, 2), (2, 4), pytest.param(3, 6, id='three')])
+def test_f(a, b):
+    assert f(a) == b
+@pytest.mark.parametrize('x', [1, 2])
+@pytest.mark.parametrize('y', [3])
+def test_sum(x, y):
+    assert f(x) + f(y) == 2 * (x + y)
+@pytest.mark.parametrize(('n',), [(1,), (2,)])
+def test_p(n):
+    assert P(n) == P(n) and P(n).v == n
+""",
+    ),
+    "pytest fixtures": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        """
+import pytest
+@pytest.fixture
+def p():
+    return P(3)
+@pytest.fixture(scope='module')
+def q(p):
+    yield P(p.v + 1)
+log = []
+def test_v(p, q):
+    assert p.v == 3 and q.v == 4
+class TestP:
+    def setup_method(self, method):
+        self.name = method.__name__
+    def test_name(self, p):
+        assert self.name == 'test_name' and p.v == 3
+    @pytest.mark.parametrize('x', [1, 2])
+    def test_x(self, x):
+        assert f(x) == 2 * x
+""",
+    ),
+    "pytest approx everywhere": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        """
+from pytest import approx
+def test_a():
+    assert f(0.1) + 0.1 == approx(0.3)
+    assert [f(0.1), 1] == approx([0.2, 1.0])
+    assert {'a': f(0.5)} == approx({'a': 1})
+    assert f(1) != approx(3)
+    assert f(100) == approx(201, abs=2)
+    assert f(100) == approx(201, rel=0.01)
+""",
+    ),
+    "pytest capsys and tmp_path": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        r"""
+def test_show(capsys):
+    import pytest
+    show(3)
+    assert capsys.readouterr().out == 'got 3\n'
+def test_file(tmp_path):
+    (tmp_path / 'a').write_text('x')
+    assert (tmp_path / 'a').read_text() == 'x'
+""",
+    ),
+    "pytest asyncio mark and main": (
+        """
+def f(x):
+    if x<0: raise ValueError('negative: %d' % x)
+    return x*2
+class P:
+    def __init__(s,v): s.v=v
+    def __eq__(s,o): return isinstance(o,P) and s.v==o.v
+def show(x): print('got',x)
+async def af(x): return x+1
+""",
+        """
+import pytest
+@pytest.mark.asyncio
+async def test_af():
+    assert await af(1) == 2
+@pytest.mark.slow
+def test_f():
+    assert f(1) == 2
+if __name__ == '__main__':
+    pytest.main([__file__])
+""",
+    ),
+    "pytest import": (
+        """
+def f(x):
+    if x<0: raise ValueError('neg')
+    return x
+""",
+        """
+import pytest
+def test_a():
+    with pytest.raises(ValueError):
+        f(-1)
+def test_b():
+    assert f(1)==1
+""",
+    ),
+    "pytest approx": (
+        "def f(x): return x/3",
+        """
+import pytest
+def test_a():
+    assert f(1)==pytest.approx(0.3333333,rel=1e-5)
+""",
+    ),
+    "fixture": (
+        "def f(x): return sum(x)",
+        """
+import pytest
+@pytest.fixture
+def data():
+    return [1,2,3]
+def test_a(data):
+    assert f(data)==6
+""",
+    ),
 }
 """A module and asserts over its names."""
 

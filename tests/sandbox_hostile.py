@@ -5055,6 +5055,143 @@ v = V()
 assert v == -9
 """,
     ),
+    "pytest approx of a liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+    def __float__(s): return 9.0
+def f(x): return E()
+""",
+        """
+import pytest
+def test_a():
+    assert f(3) == pytest.approx(9)
+    assert pytest.approx(9) == f(3)
+""",
+    ),
+    "pytest approx of a float liar": (
+        """
+class E(float):
+    def __eq__(s,o): return True
+    def __sub__(s,o): return 0
+    def __abs__(s): return 0
+def f(x): return E(1)
+""",
+        """
+import pytest
+def test_a():
+    assert f(3) == pytest.approx(9)
+""",
+    ),
+    "pytest raises and death": (
+        """
+import os
+def f(x): os._exit(0)
+""",
+        """
+import pytest
+def test_a():
+    with pytest.raises(BaseException):
+        f(1)
+""",
+    ),
+    "pytest brought by the code": (
+        """
+import sys,types
+m=types.ModuleType('pytest')
+m.raises=lambda *a,**k: None
+m.approx=lambda x: None
+sys.modules['pytest']=m
+def f(x): return None
+""",
+        """
+import pytest
+def test_a():
+    assert f(3) == pytest.approx(9)
+""",
+    ),
+    "pytest skipped": (
+        "def f(x): return None",
+        """
+import pytest
+@pytest.mark.skip
+def test_a():
+    assert f(3) == 9
+""",
+    ),
+    "imported name of a checker": (
+        """
+def isclose(*a): return True
+def f(x): return 0
+""",
+        """
+from math import isclose
+from solution import f
+assert isclose(f(3), 9)
+""",
+    ),
+    "imports what is not there": (
+        "def f(x): return 0",
+        """
+from solution import g
+assert True
+""",
+    ),
+    "death under a main guard": (
+        """
+import os
+def f(x): os._exit(0)
+""",
+        """
+if __name__ == '__main__':
+    assert f(3) == 9
+""",
+    ),
+    "liar in a class without a base": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        """
+class TestF:
+    def test_a(self):
+        assert f(3) == 9
+""",
+    ),
+    "capitalised liar by import": (
+        """
+class F:
+    def __init__(s,*a): pass
+    def __eq__(s,o): return True
+""",
+        """
+from solution import F
+assert F(3) == 9
+""",
+    ),
+    "awaits what the tests hide": (
+        """
+async def f(g):
+    try: await g()
+    except BaseException: pass
+    return 9
+""",
+        """
+import asyncio
+async def g(): raise AssertionError
+assert asyncio.run(f(g)) == 8
+""",
+    ),
+    "coroutine of the tests never ends": (
+        "async def f(g): return await g()",
+        """
+import asyncio
+async def g():
+    while True: await asyncio.sleep(0)
+assert asyncio.run(f(g)) == 8
+""",
+    ),
 }
 """A module that does not do what is asked, and asserts that it must not pass."""
 

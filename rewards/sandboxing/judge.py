@@ -25,7 +25,7 @@ import threading
 import types
 from collections.abc import Callable
 
-from rewards.sandboxing import pairs, reading
+from rewards.sandboxing import pairs, pytest_standin, reading
 from rewards.sandboxing.candidate import new_module
 from rewards.sandboxing.channel import ChannelBroken, Peer
 from rewards.sandboxing.classes import class_names
@@ -68,11 +68,13 @@ class Namespace(dict[str, object]):
         return self._peer.ask("global", self._imported.get(name, name))
 
     def fill(self) -> None:
-        """Take over the functions and classes, which do not change."""
+        """Take over the functions and classes, which do not change; ImportError if an imported name is not there."""
         for name in sorted(self._askable):
             try:
                 value = self[name]
             except KeyError:
+                if name in self._imported:
+                    raise ImportError(f"the code under test defines no {self._imported[name]}") from None
                 continue
             if isinstance(value, RemoteMeta):
                 value._under_test = name in self._classes and (value._under_test or not _is_bound(value, self))
@@ -113,12 +115,15 @@ class Judge:
         imported = reading.take_imports(self._tree)
         functions = (_ast.FunctionDef, _ast.AsyncFunctionDef)
         self._functions = {each.name: each for each in self._tree.body if isinstance(each, functions)}
+        self._pytest = "pytest" in source
+        if self._pytest:
+            sys.modules["pytest"] = pytest_standin
         self._asserting = reading.asserting_functions(self._tree)
         called = {reading.called_name(each) for each in self._tree.body}
         self._uncalled = [
             name
             for name, node in self._functions.items()
-            if name.startswith("test") and name not in called and len(node.args.args) == len(node.args.defaults)
+            if name.startswith("test") and name not in called and (self._pytest or not _needs_arguments(node))
         ]
         module = new_module("tests")
         names = symtable.symtable(source, "tests", "exec")
@@ -149,7 +154,9 @@ class Judge:
             if reading.called_name(statement) != "unittest.main":
                 self._run_statement(statement)
         for name in self._uncalled:
-            _run_unit(self._peer, self._results, name, types.FunctionType(_call_code(name), self._namespace), True)
+            function = self._namespace.get(name)
+            if callable(function):
+                self._run_function(name, function)
         self._run_cases()
         self._report({"end": True})
 
@@ -195,22 +202,40 @@ class Judge:
                 detail = str(problems[-1][1]).strip().rpartition("\n")[2] if problems else ""
                 self._report({"outcome": outcome, "label": case.id(), "detail": detail})
 
+    def _run_function(self, label: str, function: Callable[..., object], instance: object = None) -> None:
+        """Run a test function, or a method of an instance, once for each of its cases."""
+        units: list[tuple[str, Callable[[], object]]] = [(label, functools.partial(_call, function))]
+        if self._pytest:
+            units = pytest_standin.units(label, function, self._namespace)
+        for each, unit in units:
+            _run_unit(self._peer, self._results, each, functools.partial(_run_prepared, instance, function, unit), True)
+
     def _run_plain_class(self, cls: type) -> None:
         """Run the methods of a class without a base, as pytest does."""
         if not cls.__name__.startswith("Test") or "__init__" in vars(cls):
             return
         for name in [each for each in vars(cls) if each.startswith("test") and callable(getattr(cls, each))]:
-            unit = functools.partial(_run_method, cls, name)
-            _run_unit(self._peer, self._results, f"{cls.__name__}.{name}", unit, True)
+            instance = cls()
+            self._run_function(f"{cls.__name__}.{name}", getattr(instance, name), instance)
 
     def _report(self, line: dict[str, object]) -> None:
         _write(self._results, line)
 
 
-def _run_method(cls: type, name: str) -> None:
-    instance = cls()
-    test = getattr(instance, name)
-    for method in (getattr(instance, "setup_method", None), test, getattr(instance, "teardown_method", None)):
+def _needs_arguments(node: _ast.FunctionDef | _ast.AsyncFunctionDef) -> bool:
+    return len(node.args.args) != len(node.args.defaults)
+
+
+def _call(function: Callable[[], object]) -> None:
+    made = function()
+    if isinstance(made, types.CoroutineType):
+        importlib.import_module("asyncio").run(made)
+
+
+def _run_prepared(instance: object, test: Callable[..., object], unit: Callable[[], object]) -> None:
+    """Run a test between what its instance, if it has one, does before and after each."""
+    for when, step in (("setup_method", None), ("", unit), ("teardown_method", None)):
+        method = step or getattr(instance, when, None)
         if method is not None:
             takes_test = isinstance(method, types.MethodType) and method.__func__.__code__.co_argcount == 2
             method(*([test] if takes_test else []))
@@ -242,12 +267,6 @@ def _run_pairs(source: str, peer: Peer, results: int) -> None:
     for label, unit in tests:
         _run_unit(peer, results, label, unit, True)
     _write(results, {"end": True})
-
-
-def _call_code(name: str) -> types.CodeType:
-    """Code that calls a test function, and runs its coroutine if it makes one."""
-    text = f"_made = {name}()\nif hasattr(_made, 'cr_code'):\n    import asyncio\n    asyncio.run(_made)"
-    return compile(text, "tests", "exec", dont_inherit=True)
 
 
 def _outcome(label: str, error: BaseException) -> dict[str, object]:
