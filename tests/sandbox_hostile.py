@@ -5110,15 +5110,6 @@ def test_a():
     assert f(3) == pytest.approx(9)
 """,
     ),
-    "pytest skipped": (
-        "def f(x): return None",
-        """
-import pytest
-@pytest.mark.skip
-def test_a():
-    assert f(3) == 9
-""",
-    ),
     "imported name of a checker": (
         """
 def isclose(*a): return True

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from rewards.sandbox import Fence, SandboxError, close_pools, run_tests
 from rewards.sandboxing.classes import class_names
+from rewards.sandboxing.pool import pool_for
 from tests.sandbox_honest import MODULES, PROGRAMS
 from tests.sandbox_hostile import ATTEMPTS, CHEATS, PRINTED
 
@@ -235,7 +237,19 @@ def test_output_is_compared_by_line_without_trailing_space(printed: str, expecte
     assert run_tests(code, [{"stdin": "", "stdout": expected}]).passed is passes
 
 
-@pytest.mark.parametrize("tests", ["", "  \n", "x = 1", "def check(f): assert f()", []])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "",
+        "  \n",
+        "x = 1",
+        "def check(f): assert f()",
+        "def make(): return 1\nx = make()",
+        "import pytest\n@pytest.mark.skip\ndef test_f(): assert f()",
+        "class TestF:\n    def helper(self): assert f()",
+        [],
+    ],
+)
 def test_nothing_passes_without_a_test(tests: str | list[dict[str, str]]) -> None:
     assert not run_tests("def f(): return True", tests).passed
 
@@ -273,6 +287,30 @@ def test_strict_refuses_a_layer_that_is_not_there() -> None:
             run_tests("x = 1", "assert x", 10.0, missing)
     else:
         assert run_tests("x = 1", "assert x", 10.0, missing).passed
+
+
+def test_the_log_names_the_layers_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Two pairs of servers, one line, which says what is left out."""
+    pool = pool_for(Fence(workers=2, forbid=("user",), disk=5 << 20))
+    with caplog.at_level(logging.INFO, "rewards.sandboxing.pool"), pool.worker(), pool.worker():
+        pass
+    messages = [each.getMessage() for each in caplog.records if "layers" in each.getMessage()]
+    assert len(messages) == 1
+    active, _, lacking = messages[0].partition("; without ")
+    assert active.startswith("sandbox layers: limits, seccomp, ")
+    assert "user" in lacking
+    assert "user" not in active
+
+
+def test_nobody_is_left_to_reap_the_children_of_closed_servers() -> None:
+    """What ends while its parent waits goes with it; an orphan would become a child of the first process."""
+    script = (
+        "import os, sys, ctypes\nctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # orphans become children of this process
+        "from rewards.sandbox import run_tests, close_pools\nassert run_tests('x = 1', 'assert x').passed\n"
+        "close_pools()\ntry:\n    print(os.waitpid(-1, os.WNOHANG))\nexcept ChildProcessError:\n    print('none')"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=REPOSITORY, check=True, text=True)
+    assert shown.stdout == "none\n"
 
 
 def test_a_killed_server_is_replaced() -> None:

@@ -26,7 +26,12 @@ _MUCH = 4 << 20
 """Bytes from the code under test after which a process that it talked to is no longer light."""
 
 
+_spell = json.JSONEncoder(separators=(",", ":")).encode
 _ITERATION = frozenset({"__next__", "send", "throw", "close"})
+
+
+def _read_message(data: bytes) -> object:
+    return json.loads(data.decode("ascii"))
 
 
 class ChannelBroken(BaseException):
@@ -153,7 +158,7 @@ class Peer:
             message["u"] = changes
         if printed:
             message["p"] = printed
-        data = json.dumps(message, separators=(",", ":")).encode("ascii")
+        data = _spell(message).encode("ascii")
         if len(data) > MAX_FRAME:
             raise self._break("message too long")
         view = memoryview(len(data).to_bytes(4, "big") + data)
@@ -170,7 +175,7 @@ class Peer:
         if size > MAX_FRAME:
             raise self._break("message too long")
         self._received += size
-        message = self._trust(json.loads, self._read(size))
+        message = self._trust(_read_message, self._read(size))
         if not isinstance(message, dict):
             raise self._break("malformed message")
         self._trust(self._codec.apply_changes, message.get("u", []))

@@ -138,25 +138,24 @@ class Judge:
             if name in source:
                 self._delegate(importlib.import_module(name), _DELEGATED[name])
         sys.modules["__main__"] = module
-        sys.modules.update(dict.fromkeys(reading.UNDER_TEST, ModuleUnderTest("solution", peer)))
+        if any(name in source for name in reading.UNDER_TEST):
+            sys.modules.update(dict.fromkeys(reading.UNDER_TEST, ModuleUnderTest("solution", peer)))
 
     def run(self) -> None:
         """Report every test, then the end."""
-        planned = sum(self._is_test(each) for each in self._tree.body) + len(self._uncalled)
-        self._report({"planned": planned})
+        statements = [(each, self._is_test(each)) for each in self._tree.body]
+        self._report({"planned": sum(counts for _, counts in statements) + len(self._uncalled)})
         try:
             self._peer.await_announcement()
             self._namespace.fill()
         except BaseException as error:
             self._report(_outcome("loading the code", error))
             return
-        for statement in self._tree.body:
+        for statement, counts in statements:
             if reading.called_name(statement) != "unittest.main":
-                self._run_statement(statement)
+                self._run_statement(statement, counts)
         for name in self._uncalled:
-            function = self._namespace.get(name)
-            if callable(function):
-                self._run_function(name, function)
+            self._run_function(name, self._namespace.get(name))
         self._run_cases()
         self._report({"end": True})
 
@@ -179,10 +178,10 @@ class Judge:
     def _is_test(self, statement: _ast.stmt) -> bool:
         return reading.called_name(statement) in self._functions or reading.is_test(statement, self._asserting)
 
-    def _run_statement(self, statement: _ast.stmt) -> None:
+    def _run_statement(self, statement: _ast.stmt, counts: bool) -> None:
         code = compile(_ast.Module(body=[statement], type_ignores=[]), "tests", "exec", dont_inherit=True)
         run = functools.partial(exec, code, self._namespace)
-        _run_unit(self._peer, self._results, f"line {statement.lineno}", run, self._is_test(statement))
+        _run_unit(self._peer, self._results, f"line {statement.lineno}", run, counts)
 
     def _run_cases(self) -> None:
         unittest = sys.modules.get("unittest")
@@ -202,8 +201,9 @@ class Judge:
                 detail = str(problems[-1][1]).strip().rpartition("\n")[2] if problems else ""
                 self._report({"outcome": outcome, "label": case.id(), "detail": detail})
 
-    def _run_function(self, label: str, function: Callable[..., object], instance: object = None) -> None:
+    def _run_function(self, label: str, function: object, instance: object = None) -> None:
         """Run a test function, or a method of an instance, once for each of its cases."""
+        assert callable(function), label
         units: list[tuple[str, Callable[[], object]]] = [(label, functools.partial(_call, function))]
         if self._pytest:
             units = pytest_standin.units(label, function, self._namespace)

@@ -237,6 +237,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
+def _log_layers(layers: frozenset[str], forbidden: tuple[str, ...]) -> None:
+    """Name what protects, as a warning if it is less than was asked for."""
+    lacking = [each for each in LAYERS if each not in layers]
+    text = f"sandbox layers: {', '.join(each for each in LAYERS if each in layers)}"
+    text += f"; without {', '.join(lacking)}" if lacking else ""
+    _log.log(logging.WARNING if set(lacking) - set(forbidden) else logging.INFO, text)
+
+
 class Pool:
     """The workers of one fence; each is lent to one thread at a time."""
 
@@ -306,7 +314,7 @@ class Pool:
             self._all.append(worker)
             if not self._logged:
                 self._logged = True
-                _log.info("sandbox layers: %s", ", ".join(each for each in LAYERS if each in worker.layers))
+                _log_layers(worker.layers, self._fence.forbid)
         return worker
 
     def _discard(self, worker: Worker) -> None:

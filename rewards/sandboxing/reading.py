@@ -52,6 +52,8 @@ UNDER_TEST = frozenset({"solution", "main", "submission", "candidate", "your_mod
 def parse(source: str) -> _ast.Module:
     """The tree of the tests, with tests that stand under `if __name__ == "__main__":` among the other statements."""
     tree = compile(source, "tests", "exec", _PARSE_ONLY, dont_inherit=True)
+    if "__main__" not in source:
+        return tree
     asserting = asserting_functions(tree)
     body: list[_ast.stmt] = []
     for statement in tree.body:
@@ -161,7 +163,8 @@ def may_change_process(source: str, tree: _ast.Module, names: symtable.SymbolTab
     """Whether the tests may leave something behind in the process they run in."""
     if _LASTING.search(source):
         return True
-    return _assigns_below(tree, {each.get_name() for each in names.get_symbols() if each.is_imported()})
+    imported = {each.get_name() for each in names.get_symbols() if each.is_imported()}
+    return bool(imported) and _assigns_below(tree, imported)
 
 
 def _assigns_below(node: _ast.AST, names: set[str]) -> bool:
