@@ -12,7 +12,7 @@ Layers, each used where the kernel offers it, named once in the log and demanded
 * seccomp: an allow list of system calls; no process, program, socket, message queue, shared memory or signal to others;
 * namespaces: a root with the standard library, the system's libraries and an empty bounded directory; no network;
 * landlock: the same for files where namespaces are forbidden, and beneath them;
-* user, capabilities: root becomes nobody; no capability, no new privilege.
+* user, capabilities: root becomes a user without a name, another one for each server; no capability, no new privilege.
 
 Always: an empty environment, no inherited descriptor, a directory that is replaced once it was touched, and a self-test
 of every server before its first program. limits, seccomp, and one of namespaces and landlock are never done without.
@@ -21,12 +21,13 @@ Not covered: bugs of the kernel and side channels of the processor; load on shar
 the standard library, the system's libraries and, without namespaces, the existence and metadata of other files; without
 namespaces disk use is checked 20 times a second, not bounded exactly. Tests are trusted: they run confined, but weak
 tests, tests whose expected values can be guessed, and names that tests use without importing them are what the code
-makes of them. An object of the code's own class answers for its own operators (see `sandboxing.stubs`).
+makes of them. An object of the code's own class answers for its own operators (see `sandboxing.stubs`). Programs that
+run side by side as one ordinary user without namespaces share the limit of threads.
 Not supported in asserts: operators between plain data and an object of a class that the tests use in no other way (see
 `sandboxing.classes`), a class of the tests that derives from one under test, tests that replace names inside the code
-under test (`mock.patch("solution.x")`), coroutines of the tests awaited by the code under test, equality of
-library objects that are no plain data (a `Path`, an `array`) between both sides, a metaclass asked for by `type`,
-methods with which a class derived from plain data overrides the plain ones (`E(str).join`), third-party packages.
+under test (`mock.patch("solution.x")`), equality of library objects that are no plain data (a `Path`, an `array`)
+between both sides, a metaclass asked for by `type`, methods with which a class derived from plain data overrides the
+plain ones (`E(str).join`), third-party packages, but for what `sandboxing.pytest_standin` has of pytest.
 """
 
 import contextlib

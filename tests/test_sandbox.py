@@ -289,6 +289,30 @@ def test_strict_refuses_a_layer_that_is_not_there() -> None:
         assert run_tests("x = 1", "assert x", 10.0, missing).passed
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has a user to give to each server")
+@pytest.mark.parametrize("forbid", [(), ("namespaces",)])
+def test_threads_of_one_program_take_none_from_another(forbid: tuple[str, ...]) -> None:
+    """The limit of threads is counted by user: as the same one, the bomb would use up what both have."""
+    fence = Fence(workers=2, forbid=forbid)
+    bomb = """
+import threading, time
+threading.stack_size(32768)
+while True:
+    try: threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+    except RuntimeError: time.sleep(0.01)
+"""
+    honest = "import threading\nt = threading.Thread(target=print, args=(1,))\nt.start()\nt.join()"
+    with pool_for(fence).worker(), pool_for(fence).worker():
+        pass  # both are started
+    thread = threading.Thread(target=run_tests, args=(bomb, [{"stdin": "", "stdout": ""}], 2.0, fence))
+    thread.start()
+    passed = []
+    while thread.is_alive():
+        passed.append(run_tests(honest, [{"stdin": "", "stdout": "1"}], HONEST_SECONDS, fence).passed)
+    assert len(passed) > 1
+    assert all(passed)
+
+
 def test_the_log_names_the_layers_once(caplog: pytest.LogCaptureFixture) -> None:
     """Two pairs of servers, one line, which says what is left out."""
     pool = pool_for(Fence(workers=2, forbid=("user",), disk=5 << 20))

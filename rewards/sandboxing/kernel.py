@@ -28,6 +28,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR
 _SIGKILL = 9
 
 NOBODY = 65534
+_USERS = range(64534, NOBODY)
+"""Users without a name. Each server has one, as the limit of threads counts those of a user wherever they run."""
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
@@ -187,19 +189,24 @@ def landlock_restrict(ruleset: int) -> None:
 
 
 def can_become_nobody() -> bool:
-    """Whether this process is root over a user namespace that has a `NOBODY`."""
+    """Whether this process is root over a user namespace that has a `NOBODY` and the users before it."""
     if os.getuid() != 0:
         return False
     with open("/proc/self/uid_map") as file:
         spans = [[int(word) for word in line.split()] for line in file]
-    return any(first <= NOBODY < first + length for first, _, length in spans)
+    return any(first <= _USERS[0] and NOBODY in range(first, first + length) for first, _, length in spans)
 
 
-def become_nobody() -> None:
-    """From root to the user and group `NOBODY`, for good; capabilities go with the change of uid."""
+def user_of(process: int) -> int:
+    """A user that no other server has at this time, as far as there are enough."""
+    return _USERS[process % len(_USERS)]
+
+
+def become_nobody(user: int) -> None:
+    """From root to a user without a name and the group `NOBODY`, for good; capabilities go with the change of uid."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(user, user, user)
 
 
 def drop_capabilities() -> None:

@@ -53,7 +53,7 @@ _PRELOADED = [
 ]
 _OPEN_FILES = 128
 _THREADS = 512
-"""RLIMIT_NPROC counts every process of the user on the machine, so it cannot be tight."""
+"""RLIMIT_NPROC counts every thread of an ordinary user on the machine, so it cannot be tight."""
 
 Modes = dict[str, Callable[[], int]]
 """What a confined process may be asked to run, and how; the results are exit statuses."""
@@ -70,6 +70,7 @@ class Confinement:
         self._private = str(config["directory"])
         self._receives = config["role"] == "judge"
         self._door: int | None = None
+        self._user = kernel.user_of(os.getpid())
         self._drops_user = "user" not in forbidden and kernel.can_become_nobody()
         if not is_supported():
             raise OSError("no list of system calls for this machine")
@@ -160,7 +161,7 @@ class Confinement:
         os.chdir(self._private)
         kernel.limit_cpu(cpu_seconds)
         if self._drops_user:
-            kernel.become_nobody()
+            kernel.become_nobody(self._user)
         kernel.forbid_new_privileges()
         kernel.drop_capabilities()
         kernel.die_with_parent()  # a change of user would have undone it
