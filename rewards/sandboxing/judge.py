@@ -1,15 +1,16 @@
 """Runs the tests in a process of their own; the code under test answers from another one through `channel`.
 
 Each top-level statement with an assert in it, each call of a function that the tests define, each case of a `test*`
-function, and each method of a `unittest.TestCase` or of a class named `Test*` is one test. Results go line by line to a descriptor that the code under test never
-has, so that those of finished tests survive a deadline. One process judges many programs, as the tests are trusted and
-programs reach it as data only; it leaves after tests that may have changed it.
+function, and each method of a `unittest.TestCase` or of a class named `Test*` is one test. Results go line by line to a
+descriptor that the code under test never has, so that those of finished tests survive a deadline. One process judges
+many programs, as the tests are trusted and programs reach it as data only; it leaves after tests that may have changed
+it.
 
 Tests may also be pairs of arguments and output (`pairs`), each one test.
 
-Names that the tests use and do not define, or import from `solution`, are asked of the code under test. Built-in names and modules of the standard
-library are not, or code could bring its own `abs` or `math`; unless the tests use no other name, as in
-`assert sum(2, 3) == 5`.
+Names that the tests use and do not define, or import from `solution`, are asked of the code under test. Built-in names
+and modules of the standard library are not, or code could bring its own `abs` or `math`; unless the tests use no other
+name, as in `assert sum(2, 3) == 5`.
 """
 
 import _ast
