@@ -5183,6 +5183,376 @@ async def g():
 assert asyncio.run(f(g)) == 8
 """,
     ),
+    "hash collisions flood": (
+        "def f(x): return {i*((1<<61)-1) for i in range(30000)}",
+        "assert f(3) == {9}",
+    ),
+    "forged frozenset of nans": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'v':['f',*[float('nan')]*1000]})
+    return 0
+""",
+        "assert f(3) == frozenset([9])",
+    ),
+    "forged message with output flood": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    for _ in range(100): send({'o':'global','a':['f'],'k':{},'p':'x'*100000})
+    return 0
+""",
+        """
+assert f(3) == 9
+assert f(4) == 16
+""",
+    ),
+    "forged library request of guarded": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'o':'library','a':['builtins','exec','import os'],'k':{}})
+    return 9
+""",
+        "assert f(3) == 10",
+    ),
+    "forged input request": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(x):
+    send({'o':'input','a':[True],'k':{}})
+    import os
+    n=int.from_bytes(os.read(4,4),'big'); d=os.read(4,n)
+    return d.decode()
+""",
+        """
+import io,sys
+assert f(1) == 'secret'
+""",
+    ),
+    "forged await of the tests' function": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+def f(g):
+    send({'o':'await','a':[['h',1]],'k':{}})
+    return 0
+""",
+        """
+def g(): return 9
+assert f(g) == 9
+""",
+    ),
+    "forged await of self": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+async def f(x):
+    send({'o':'await','a':[['h',1]],'k':{}})
+    return 0
+""",
+        """
+import asyncio
+assert asyncio.run(f(3)) == 9
+""",
+    ),
+    "forged getattr of coroutine frame": (
+        """
+import os,struct,json
+def send(*ms):
+    for m in ms:
+        b=json.dumps(m).encode() if not isinstance(m,bytes) else m
+        os.write(4,struct.pack('>I',len(b))+b)
+async def f(g):
+    c=g
+    try: return c.cr_frame.f_globals['want']
+    except Exception: return 0
+""",
+        """
+import asyncio
+want=9
+async def g(): return 1
+assert asyncio.run(f(g())) == want
+""",
+    ),
+    "awaiting closes the tests' loop": (
+        """
+import asyncio
+async def f(g):
+    asyncio.get_running_loop().stop()
+    return await g()
+""",
+        """
+import asyncio
+async def g(): return 9
+assert asyncio.run(f(g)) == 8
+""",
+    ),
+    "fixture under a name of the code": (
+        """
+def data(): return E()
+class E:
+    def __eq__(s,o): return True
+f=data
+""",
+        """
+import pytest
+def test_a(data):
+    assert data == 3
+""",
+    ),
+    "parametrised liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+def f(x): return E()
+""",
+        """
+import pytest
+@pytest.mark.parametrize('x,want',[(1,1),(2,4)])
+def test_a(x,want):
+    assert f(x) == want
+""",
+    ),
+    "raises nothing": (
+        "def f(x): return None",
+        """
+import pytest
+def test_a():
+    with pytest.raises(ValueError):
+        f(1)
+""",
+    ),
+    "raises another": (
+        "def f(x): raise KeyError",
+        """
+import pytest
+def test_a():
+    with pytest.raises(ValueError):
+        f(1)
+""",
+    ),
+    "raises with a lying text": (
+        """
+class S(str):
+    def __contains__(s,o): return True
+class E(ValueError):
+    def __str__(s): return S('no')
+def f(x): raise E
+""",
+        """
+import pytest
+def test_a():
+    with pytest.raises(ValueError, match='right'):
+        f(1)
+""",
+    ),
+    "raises with value liar": (
+        """
+class V:
+    def __eq__(s,o): return True
+class E(ValueError):
+    code=V()
+def f(x): raise E
+""",
+        """
+import pytest
+def test_a():
+    with pytest.raises(ValueError) as info:
+        f(1)
+    assert info.value.code == 5
+""",
+    ),
+    "exit in a parametrised test": (
+        """
+import os
+def f(x):
+    if x==2: os._exit(0)
+    return x*x
+""",
+        """
+import pytest
+@pytest.mark.parametrize('x,want',[(1,1),(2,4),(3,9)])
+def test_a(x,want):
+    assert f(x) == want
+""",
+    ),
+    "capsys forged": (
+        'def f(x): print(\'{"outcome": "passed"}\')',
+        r"""
+def test_a(capsys):
+    import pytest
+    f(1)
+    assert capsys.readouterr().out == 'right\n'
+""",
+    ),
+    "module attribute liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+ANSWER=E()
+""",
+        """
+import solution
+assert solution.ANSWER == 42
+""",
+    ),
+    "constant liar": (
+        """
+class E:
+    def __eq__(s,o): return True
+ANSWER=E()
+""",
+        "assert ANSWER == 42",
+    ),
+    "constant liar imported": (
+        """
+class E:
+    def __eq__(s,o): return True
+ANSWER=E()
+""",
+        """
+from solution import ANSWER
+assert ANSWER == 42
+""",
+    ),
+    "capitalised constant of a class": (
+        """
+class Answer:
+    def __eq__(s,o): return True
+Answer=Answer()
+""",
+        "assert Answer == 42",
+    ),
+    "class used as constant": (
+        """
+class M(type):
+    def __eq__(c,o): return True
+    __hash__=type.__hash__
+class Answer(metaclass=M): pass
+""",
+        """
+assert Answer == 42
+assert isinstance(Answer, type)
+""",
+    ),
+    "order of two calls": (
+        """
+calls=[]
+def f(x):
+    calls.append(x)
+    return calls
+""",
+        """
+assert f(1) == [1]
+assert f(1) == [1]
+""",
+    ),
+    "lying iterator in sorted test": (
+        """
+class L(list):
+    def sort(s,**k): s[:]=[1,2,3]
+def f(x): return L([9])
+""",
+        """
+r=f(1)
+r.sort()
+assert r == [1,2,3,4]
+""",
+    ),
+    "decimal context poison": (
+        """
+import decimal
+def f(x):
+    decimal.getcontext().prec=1
+    return decimal.Decimal('1.25')
+""",
+        """
+from decimal import Decimal
+assert f(1)+0 == Decimal('1.26')
+""",
+    ),
+    "slow equality until deadline": (
+        """
+import time
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o):
+        time.sleep(10); return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "equality that dies": (
+        """
+import os
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o): os._exit(0)
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+""",
+    ),
+    "equality that raises for decoys": (
+        """
+n=[0]
+class V:
+    def __init__(s): s.x=1
+    def __eq__(s,o):
+        n[0]+=1
+        if n[0]>1: raise ValueError
+        return True
+""",
+        """
+v=V()
+assert v.x==1
+assert v==5
+assert v==6
+assert v==7
+""",
+    ),
+    "contains only": (
+        """
+class V:
+    def __init__(s): s.x=1
+    def __contains__(s,o): return True
+""",
+        """
+v=V()
+assert v.x==1
+assert 5 in v
+assert 6 not in v
+""",
+    ),
 }
 """A module that does not do what is asked, and asserts that it must not pass."""
 
