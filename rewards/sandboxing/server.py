@@ -173,9 +173,9 @@ class Confinement:
         self._filter.install()
 
     def keep(self) -> list[int]:
-        """Descriptors that a child needs until it is confined, and those of its imports."""
+        """Descriptors that a child needs until it is confined, and those of its imports, in order."""
         kept = [self._rules] if self.has_landlock else []
-        return kept if self._door is None else [*kept, self._door]
+        return kept if self._door is None else sorted([*kept, self._door])
 
 
 def _arrange_descriptors(received: list[int], kept: list[int]) -> None:
@@ -183,9 +183,11 @@ def _arrange_descriptors(received: list[int], kept: list[int]) -> None:
     for number, descriptor in enumerate(received):  # ascending, and above their new numbers: none is overwritten unread
         assert descriptor > number
         os.dup2(descriptor, number)
-    open_after = sorted({*range(len(received)), *kept})
-    for first, following in zip(open_after, [*open_after[1:], 1 << 20], strict=True):
-        os.closerange(first + 1, following)
+    first = len(received)
+    for descriptor in kept:
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, 1 << 20)
 
 
 def _child(confinement: Confinement, modes: Modes, request: dict[str, object], received: list[int]) -> int:
