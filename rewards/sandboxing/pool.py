@@ -284,13 +284,14 @@ class Pool:
             return use(worker)
 
     def close(self) -> None:
-        """Kill every server."""
+        """End every server: all are told before the first is waited for."""
         with self._lock:
+            self.abandon()
             while self._all:
                 self._all.pop().kill()
 
     def abandon(self) -> None:
-        """In a fork: close this copy of the sockets, so that the servers still end with the parent."""
+        """Close the sockets. In a fork these are copies, and the servers still end with the parent."""
         for worker in self._all:
             worker.candidate.abandon()
             worker.judge.abandon()
