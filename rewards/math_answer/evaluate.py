@@ -56,6 +56,10 @@ class Evaluator:
     def _node(self, expr: Expr, point: Mapping[str, Fraction]) -> Value:
         match expr:
             case Num(value):
+                # sqrt(N^2 + 1) + sqrt(N^2 - 1) comes as near to 2 N as the square of the digits of N.
+                self.needs = max(
+                    self.needs, 2 * max(value.numerator.bit_length(), value.denominator.bit_length()) + 160
+                )
                 return self._rational(value)
             case Sym(name):
                 return self._rational(point[name])
@@ -98,7 +102,7 @@ class Evaluator:
     def _sum(self, values: list[Value]) -> Value:
         sizes = [self._mag(value) for value in values if value]
         if sizes:
-            self.needs = max(self.needs, max(sizes) - min(sizes) + 100)
+            self.needs = max(self.needs, 2 * (max(sizes) - min(sizes)) + 160)
         return self.context.fsum(values)
 
     def _power(self, base: Value, exponent: Value, written: Expr) -> Value:

@@ -2,6 +2,7 @@
 
 import re
 
+from rewards.math_answer.matrix import Tokens, closing
 from rewards.math_answer.stops import changes
 from rewards.math_answer.tree import (
     MINUS_ONE,
@@ -13,6 +14,7 @@ from rewards.math_answer.tree import (
     Mul,
     Pow,
     Ratio,
+    Relation,
     Scalar,
     Sym,
     Text,
@@ -20,6 +22,11 @@ from rewards.math_answer.tree import (
     symbols,
 )
 
+_RATIOS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_OF_EVENTS = frozenset(("P", "Pr", "\\P", "E", "\\E", "Var"))
+_VAGUE = frozenset(
+    ("about", "approximately", "approx", "exactly", "answer", "the answer is", "answer:", "option", "choice", "is")
+)
 _WORDS = re.compile(r"[a-zA-Z\\][a-zA-Z0-9 _,:'{}()\\-]*")
 
 
@@ -43,11 +50,62 @@ def is_name(expr: Expr) -> bool:
     match expr:
         case Sym():
             return True
+        case Mul((Sym("\\E" | "\\P"), _)):
+            return True
+        case Mul((Sym("m"), Sym(angle))):
+            return angle.startswith("\\shape")
         case Call(name, args):
             return name.startswith(("fn:", "at:")) or (name == "abs" and is_segment(args[0]))
         case Mul((top, Pow(bottom, exponent))) if exponent == MINUS_ONE:
             return is_segment(top) and is_segment(bottom)
     return is_segment(expr)
+
+
+def is_measured(side: Answer) -> bool:
+    """cos x or |z|, which a number may be the value of."""
+    match side:
+        case Scalar(Call("abs", (Sym("z"),)), ""):
+            return True
+        case Scalar(Call(name, (Sym(),)), ""):
+            return name in _RATIOS
+    return False
+
+
+def same_unknown(gold: Collection, given: Collection) -> tuple[list[Answer], list[Answer]] | None:
+    """The values of x = 1 or x = 2 and of x_1 = 1, x_2 = 2, where one numbers them and the other does not."""
+    values = []
+    for one in (gold, given):
+        if not all(isinstance(item, Relation) and item.ops == ("=",) for item in one.items):
+            return None
+        values.append([(item.sides[0], item.sides[1]) for item in one.items if isinstance(item, Relation)])
+    names = [{_stem(label) for label, _ in each} for each in values]
+    numbered = [any(label != _stem(label) for label, _ in each) for each in values]
+    if names[0] != names[1] or len(names[0]) != 1 or numbered[0] == numbered[1]:
+        return None
+    return [value for _, value in values[0]], [value for _, value in values[1]]
+
+
+def _stem(label: Answer) -> Answer:
+    """x of x_1."""
+    match label:
+        case Scalar(Sym(name), ""):
+            return Scalar(Sym(name.partition("_")[0]))
+    return label
+
+
+def event(tokens: Tokens) -> Answer | None:
+    """The label P(X = 2), or the expectation of something, when that is all there is."""
+    if len(tokens) < 4 or tokens[0].text not in _OF_EVENTS or tokens[1].text not in ("(", "["):
+        return None
+    whole = closing(tokens[1:]) == len(tokens) - 2
+    return Scalar(Call("fn:P", (Sym("Event " + " ".join(token.text for token in tokens)),))) if whole else None
+
+
+def leads(words: str) -> bool:
+    """`approximately`, `the probability is`: words in front of an answer that say nothing about it."""
+    words = words.lower().strip(" :")
+    claim = words.removesuffix(" is").removesuffix(" equals")
+    return words in _VAGUE or (claim != words and not changes(claim))
 
 
 def is_segment(expr: Expr) -> bool:
@@ -65,6 +123,8 @@ def same_label(one: Answer, two: Answer, first: Answer | None, second: Answer | 
         return False
     functions = [isinstance(side.expr, Call) or side.expr == Sym("y") for side in (one, two)]
     if isinstance(one.expr, Call) and isinstance(two.expr, Call):
+        if any(isinstance(arg, Sym) and arg.name[0].isupper() for arg in (*one.expr.args, *two.expr.args)):
+            return False
         return one.expr.name == two.expr.name and all(isinstance(arg, Sym) for arg in (*one.expr.args, *two.expr.args))
     return all(functions) and bool(symbols(first.expr))
 

@@ -33,6 +33,8 @@ from rewards.math_answer.tree import (
 )
 
 _MAX_NODES = 2_400
+_MAX_POINTS = 24
+"""At which two functions are compared; fewer do where all of them are defined and nothing bends."""
 _JUMPS = frozenset(("floor", "ceil", "mod"))
 """Functions that whole numbers tell apart: the ceiling of x is its floor and one at all other points."""
 _STEPS = frozenset(("abs", "floor", "ceil", "max", "min", "sgn", "mod", "arg"))
@@ -138,12 +140,21 @@ def _points(a: Expr, b: Expr, count: int) -> Iterator[dict[str, Fraction]]:
     far = 3_000 * max(_largest(a), _largest(b))
     for index in range(count if names else 1):
         reach = (900, 900, 3_500, 9_000, 40_000, far)[index % 6]
-        signs = (1,) if index % 2 == 0 else (1, -1)
-        point = {name: Fraction(dice.choice(signs) * dice.randint(17, reach), 1_009) for name in names}
+        point = {
+            name: Fraction(_sign(index, at, dice) * dice.randint(17, reach), 1_009) for at, name in enumerate(names)
+        }
         yield {**point, **{name: Fraction(dice.randint(3, 7 + 4 * index)) for name in sorted(counts)}}
     if names and (calls(a, _JUMPS) or calls(b, _JUMPS)):
         for whole in range(-5, 13):
             yield {name: Fraction(whole * (at + 1) + at) for at, name in enumerate(names)}
+
+
+def _sign(index: int, at: int, dice: random.Random) -> int:
+    """The sign of letter `at` at a point. Of any few letters each, each two and all have opposite signs somewhere."""
+    if index in (0, 2, 4, 6, 8, 11):
+        return 1
+    negative = {1: (at + 1) & 1, 3: (at + 1) & 2, 5: True, 7: at == 0, 10: True}.get(index)
+    return dice.choice((1, -1)) if negative is None else -1 if negative else 1
 
 
 def _largest(expr: Expr) -> int:
@@ -186,19 +197,20 @@ def _agree_numerically(whole_a: Expr, whole_b: Expr, log_base: int, work: Work) 
     """At real points first, else at complex values."""
     if _is_approximate(whole_a) or _is_approximate(whole_b):
         return _agree_nearly(whole_a, whole_b, log_base, work)
-    count = 24 if calls(whole_a, _STEPS) or calls(whole_b, _STEPS) else 12
+    letters = symbols(whole_a) | symbols(whole_b)
+    enough = _MAX_POINTS if calls(whole_a, _STEPS) or calls(whole_b, _STEPS) else 7 if len(letters) < 2 else 9
     for real in (True, False):
         seen = 0
-        for point in _points(whole_a, whole_b, count):
+        for point in _points(whole_a, whole_b, _MAX_POINTS):
             try:
                 if not _evaluation().agree_at(whole_a, whole_b, point, real, log_base, work):
                     return False
             except (UndefinedError, ZeroDivisionError):
                 continue
             seen += 1
-            if seen >= 7 and count == 12:
+            if seen >= enough:
                 return True
-        if seen >= (3 if symbols(whole_a) | symbols(whole_b) else 1):
+        if seen >= (3 if letters else 1):
             return True
     return False
 

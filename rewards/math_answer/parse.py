@@ -36,7 +36,7 @@ from rewards.math_answer.tree import (
 
 _GREEK_WORDS = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi "
-    "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar emptyset aleph star"
+    "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar emptyset aleph star whole"
 )
 _GREEK = frozenset(_GREEK_WORDS.split())
 _NAMES_OF_FUNCTIONS = frozenset("fghFGHPQYOC")
@@ -133,6 +133,8 @@ class Parser(Cursor):
             return Call("deg", (base,))
         if isinstance(base, Sym) and self._is_prime():
             return Sym(base.name + "'")
+        if isinstance(base, Sym) and self._is_star():
+            return Sym(base.name + "*")
         return power(base, self.exponent())
 
     def _is_prime(self) -> bool:
@@ -140,6 +142,15 @@ class Parser(Cursor):
             self.take()
             return True
         return False
+
+    def _is_star(self) -> bool:
+        """Whether the * of x^* follows; it is taken."""
+        braced = self.token.kind == "open" and self.token.text == "{"
+        star, behind = (self.peek(), self.peek(2)) if braced else (self.token, self.peek())
+        if (star.kind, star.text) != ("op", "*") or behind.kind not in ("end", "close", "rel"):
+            return False
+        self.at += 3 if braced else 1
+        return True
 
     def circle(self) -> bool:
         """Whether a degree sign follows; it is taken."""

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from fractions import Fraction
 
+from rewards.math_answer.conditions import with_whole
 from rewards.math_answer.exact import Work
 from rewards.math_answer.numeric import real_value, same
 from rewards.math_answer.quantities import as_quantity, counted, differentiated, with_constant, with_imaginary
 from rewards.math_answer.tree import ZERO, Call, Const, Expr, Num, Scalar, add, mul, neg, symbols
-from rewards.math_answer.units import read_unit
+from rewards.math_answer.units import Unit, read_unit
 
 ROUNDED_DIGITS = 10
 """A decimal with this many significant digits was printed by a machine: it may stand for the exact value it rounds."""
@@ -31,11 +32,11 @@ def _other_readings(gold: Expr, given: Expr) -> Iterator[tuple[Expr, Expr]]:
     for one, two in ((gold, given), (given, gold)):
         if (bodies := differentiated(one, two)) is not None:
             yield bodies
-    for reading in (with_imaginary, with_constant):
+    for reading in (with_imaginary, with_constant, with_whole):
         other = reading(given, gold)
         if other is not None:
             yield gold, other
-        swapped = reading(gold, given) if reading is with_imaginary else None
+        swapped = reading(gold, given) if reading is not with_constant else None
         if swapped is not None:
             yield swapped, given
     choices = counted(gold), counted(given)
@@ -61,10 +62,15 @@ def _agree(gold: Scalar, given: Scalar, work: Work) -> bool:
             return _values(gold.expr, given.expr, work)
     if not gold.unit or not given.unit:
         return _values(gold.expr, given.expr, work)
-    left, right = read_unit(gold.unit), read_unit(given.unit)
+    left, right = _units(gold.unit, given.unit)
     if left is None or right is None:
         return _values(gold.expr, given.expr, work)
     return left[0] == right[0] and _values(mul(gold.expr, Num(left[1])), mul(given.expr, Num(right[1])), work)
+
+
+def _units(*names: str) -> list[Unit | None]:
+    """What two units measure; beside a sign of sterling a pound is money."""
+    return [read_unit("£" if "£" in names and name in ("pound", "pounds") else name) for name in names]
 
 
 def _residues(gold: Scalar, given: Scalar, work: Work) -> bool:
@@ -84,7 +90,7 @@ def _is_degree(unit: str) -> bool:
 
 def _is_small(expr: Expr, work: Work) -> bool:
     value = real_value(expr, work)
-    return value is not None and abs(value) < 1
+    return value is not None and 0 < abs(value) < 1
 
 
 def _percent(percent: Expr, other: Scalar, work: Work) -> bool:
@@ -106,11 +112,11 @@ def _values(gold: Expr, given: Expr, work: Work) -> bool:
 
 
 def _rounds(gold: Expr, given: Expr, work: Work) -> bool:
-    """A machine's decimal against an exact gold value; two decimals are never rounded to each other."""
+    """A machine's decimal against an exact gold value that is no integer; no decimal is rounded to another."""
     if not isinstance(given, Num) or given.digits < ROUNDED_DIGITS or (isinstance(gold, Num) and gold.digits):
         return False
     value = real_value(gold, work)
-    if value is None or not value:
+    if value is None or value.denominator == 1:
         return False
     size = Fraction(10) ** -given.places
     gap = abs(value - given.value)

@@ -8,7 +8,7 @@ import functools
 import re
 from itertools import pairwise
 
-from rewards.math_answer.labels import is_label
+from rewards.math_answer.labels import event, is_label, leads
 from rewards.math_answer.matrix import END, Tokens, closing, has, matrix, split, whole_expression
 from rewards.math_answer.parse import Parser
 from rewards.math_answer.quantities import compound
@@ -30,6 +30,7 @@ from rewards.math_answer.tree import (
     Ratio,
     Relation,
     Scalar,
+    Sym,
     Text,
     Time,
     Union,
@@ -45,9 +46,6 @@ _TIME = re.compile(
 )
 _FULL_HOUR = re.compile(r"(\d{1,2}) ?(?:\\text)? ?\{? ?([ap])\.? ?m\.? ?\}?", re.IGNORECASE)
 _CURRENCY = {"$": "$", "\u20ac": "€", "\u00a3": "£", "\u00a5": "¥"}
-_VAGUE = frozenset(
-    ("about", "approximately", "approx", "exactly", "answer", "the answer is", "answer:", "option", "choice", "is")
-)
 _REALS = {
     "\\R": Interval(neg(INFINITY), INFINITY, False, False),
     "\\R^+": Interval(ZERO, INFINITY, False, False),
@@ -121,9 +119,7 @@ def _trimmed(tokens: Tokens) -> Tokens:
     """Without closing punctuation and without words like `approximately` in front."""
     while tokens and tokens[-1].kind == "op" and tokens[-1].text in (",", ";", ".", ":"):
         tokens = tokens[:-1]
-    while tokens and (
-        (tokens[0].kind == "text" and tokens[0].text.lower().strip(" :") in _VAGUE) or tokens[0].text in ("?", ":")
-    ):
+    while tokens and ((tokens[0].kind == "text" and leads(tokens[0].text)) or tokens[0].text in ("?", ":")):
         tokens = tokens[1:]
     return tokens
 
@@ -256,11 +252,13 @@ def _relation(pieces: list[Tokens], ops: list[str]) -> Answer:
 def _side(tokens: Tokens, *, first: bool) -> Answer:
     if not tokens and first:
         return Text("")
+    if first and [token.kind for token in tokens] == ["sym", "open", "sym", "close"] and tokens[1].text == "(":
+        return Scalar(Call(f"fn:{tokens[0].text}", (Sym(tokens[2].text),)))
     try:
         return _unwrapped(tokens)
     except NotMathError:
         if first:
-            return Text(squeeze(" ".join(token.text for token in tokens)).lower())
+            return event(tokens) or Text(squeeze(" ".join(token.text for token in tokens)).lower())
         raise
 
 

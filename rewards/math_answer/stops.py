@@ -29,7 +29,10 @@ _RAISED = re.compile(
 """The power of a unit, as in cm^2."""
 _INDEX = re.compile(r"_\s*\{[^{}]*[{}]")
 """Of a name, as in x_{1,2}; a closing brace may have been written as its opening one."""
-_UNIT_POWERS = re.compile(r"\b(?:cm|mm|km|m|in|ft|yd|mi|meters?|inch(?:es)?|feet|yards?|units?) (?:squared|cubed)\b")
+_UNIT_POWERS = re.compile(
+    r"\b(?:cm|mm|km|m|in|ft|yd|mi|(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|foot|feet|yards?|miles?|units?|seconds?)"
+    r" (?:squared|cubed)\b"
+)
 
 MULTIPLIERS = {
     "dozen": 12, "dozens": 12, "hundred": 100, "hundreds": 100, "thousand": 10**3, "thousands": 10**3, "lakh": 10**5,

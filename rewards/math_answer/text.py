@@ -7,6 +7,8 @@ to `parse` and `shape`.
 import re
 import unicodedata
 
+from rewards.math_answer.conditions import without_condition
+
 MAX_CHARS = 6_000
 """Of an answer that is parsed; a longer one is compared as a string only."""
 
@@ -80,6 +82,9 @@ def clean(text: str) -> str:
         if word in text:
             text = pattern.sub(replacement, text)
     text = unwrap(" ".join(text.split()))
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    text = without_condition(text)
     turned = _TURNED.fullmatch(text) if text.startswith("]") or text.endswith("[") else None
     return f"{'(' if turned[1] == ']' else '['}{turned[2]}{')' if turned[3] == '[' else ']'}" if turned else text
 
@@ -113,12 +118,25 @@ _REWRITES = (
         lambda found: rf"({found[1]}+{found[2]}/60+{found[3] or 0}/3600)^\circ ",
     ),
     (".", re.compile(r"^\d{1,3}(?:\.\d{3}){2,}$"), lambda found: found[0].replace(".", "")),
-    ("answer", re.compile(r"^(?:\\text ?\{ ?)?(?:the )?(?:final )?answer is:? ?(?=.)", re.IGNORECASE), ""),
+    ("nswer", re.compile(r"^\\text ?\{ ?(?:the )?(?:final )?answer(?: is:?|:) ?\}(?=.)", re.IGNORECASE), ""),
+    ("nswer", re.compile(r"^(\\text ?\{)? ?(?:the )?(?:final )?answer(?: is:?|:) ?(?=.)", re.IGNORECASE), r"\1"),
+    ("{:", re.compile(r"(?<=\d)\\text ?\{ ?: ?\}(?=\d)"), ":"),
+    ("R", re.compile(r"\\R(?![a-zA-Z])|^\\math(?:bf|rm) ?\{ ?R ?\}$"), r"\\mathbb{R}"),
+    ("(", re.compile(r"^(-?\$?[\d.,]{1,40}) ?\(([a-zA-Z]{4,20}(?: [a-zA-Z]{1,20}){0,4})\)$"), r"\1 \\text{ \2}"),
+    (
+        "$",
+        re.compile(r"(?<!\\)\$([^$\\]|[^$]{1,400}[^$\\])\$(?=\s*(?:,|;|and\b|or\b)(?:\s*(?:and|or)\b)?\s*\$|$)"),
+        r"\1",
+    ),
     ("/_", re.compile(r"\^\{?(\d{1,40})\}?/_\{?(\d{1,40})\}?"), r"\\frac{\1}{\2}"),
     ("\\not", re.compile(r"\\not ?="), r"\\ne "),
     ("\\not", re.compile(r"\\not ?\\in(?![a-zA-Z])"), r"\\notin "),
     ("degree", re.compile(r"\^? ?\\degree(?![a-zA-Z])"), r"^\\circ "),
-    ("^", re.compile(rf"(?<=[\d}}])\^(?:o(?![a-zA-Z])|\{{(?:{_UNIT_NAME})?o\}}{{1,2}})"), r"^\\circ "),
+    (
+        "^",
+        re.compile(rf"(?<=[\d}}])\^(?:o(?![a-zA-Z])|\{{(?:{_UNIT_NAME})?o ?\}}{{1,2}}|{_UNIT_NAME}o ?\}})"),
+        r"^\\circ ",
+    ),
     (
         "circ",
         re.compile(rf"\^\{{? ?\\circ ?\}}? ?(?:{_UNIT_NAME})?(Celsius|Fahrenheit|[CF])(?![a-zA-Z])(?: ?\}})?"),
@@ -155,6 +173,8 @@ _REWRITES = (
     ("mod", re.compile(r"\\pmod ?(\d+)|\(\\?b?mod ?\{?(\d+)\}?\)"), r"\\pmod{\1\2}"),
     ("mod", re.compile(r"\\pmod ?\{ ?(\d{1,40}) ?\}"), r"\\text{mod \1}"),
 )
+_GROUPED = re.compile(r"-?\d{4,}(?:,\d{3})+")
+"""What is left of 1{,}000,000, separated in two ways."""
 _TURNED = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")
 _PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 _WRAPPER = re.compile(
@@ -167,7 +187,7 @@ def unwrap(text: str) -> str:
     for _ in range(8):
         before = text
         text = text.strip()
-        if text.endswith((".", ",", ";")) and not text.endswith(("..", r"\,", r"\;")):
+        if text.endswith((".", ",", ";", "\\")) and not text.endswith(("..", r"\,", r"\;")):
             text = text[:-1].rstrip()
         for start, end in _PAIRS:
             if len(text) > len(start) + len(end) and text.startswith(start) and text.endswith(end):

@@ -56,6 +56,7 @@ _RELATIONS = {
 _OPERATORS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "ldots": "...", "dots": "...",
     "cdots": "...",
+    "bigcup": "cup", "bigcap": "cap",
     "cup": "cup", "cap": "cap", "setminus": "setminus", "backslash": "setminus", "%": "%", "mid": "|", "vert": "|",
     "lvert": "|", "rvert": "|", "colon": ":", "bullet": "*", "cdotp": "*", "dotsc": "...", "lor": "or", "vee": "or",
     "land": "and", "wedge": "and",
@@ -78,7 +79,7 @@ _FONT = frozenset(_FONTS.split())
 _SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "varphi": "phi",
              "varepsilon": "epsilon", "vartheta": "theta", "degree": "circ", "varnothing": "emptyset",
              "bar": "overline", "sfrac": "frac", "nicefrac": "frac",
-             "lcm": "lcm"}  # fmt: skip
+             "surd": "sqrt"}  # fmt: skip
 _SCAN = re.compile(
     r"""(?P<space>\s+)
     |(?P<base>(?:\d[0-9A-Z]{0,400}(?:\.[0-9A-Z]{1,400})?|[A-F][0-9A-F]{1,63})
@@ -125,6 +126,7 @@ def tokenize(text: str) -> list[Token]:
             new, at = _worded(piece.rstrip("*")[1:], text, at)
         else:
             new = _TOKENS[group](piece)
+        new = _function_or_unit(new, tokens, text[at : at + 8].lstrip())
         new = _beside(tokens, new)
         depth += sum((token.kind == "open") - (token.kind == "close") for token in new if token.text != "{")
         tokens += [Token(t.kind, t.text, t.value, t.digits, spaced and not i, t.places) for i, t in enumerate(new)]
@@ -144,6 +146,17 @@ def _beside(tokens: list[Token], new: list[Token]) -> list[Token]:
     if len(text) == 1 and text.isalpha() and not (behind and text in ONE_LETTER_UNITS):
         return [Token("sym", text)]
     return new
+
+
+def _function_or_unit(new: list[Token], before: list[Token], behind: str) -> list[Token]:
+    """\\text{sin} is a function; \\text{min} and \\mathrm{sec} are units behind a value, unless an argument follows."""
+    if len(new) != 1 or new[0].kind not in ("text", "cmd") or new[0].text not in FUNCTIONS:
+        return new
+    last = before[-1].text if before else ""
+    unit = last in ("pi", "/") or (bool(before) and before[-1].kind in ("num", "close", "text", "sym"))
+    if new[0].text not in UNITS or not unit or re.match(r"[(a-zA-Z|]|\\[{a-z]", behind):
+        return [Token("cmd", new[0].text)]
+    return [Token("text", new[0].text)]
 
 
 def _follows_value(token: Token, word: str) -> bool:
@@ -188,7 +201,7 @@ def _worded(name: str, text: str, at: int) -> tuple[list[Token], int]:
 
 
 def _texted(content: str) -> list[Token]:
-    content = content.replace("$", "").strip()
+    content = content.replace("\\$", "$") if content == "\\$" else content.replace("$", "").strip()
     core = content.strip(" ,;").lower()
     if core in ("and", "or", ""):
         return [Token("sep", core or ",")] if core or "," in content else []
@@ -198,7 +211,7 @@ def _texted(content: str) -> list[Token]:
         return [Token("op", "%")]
     if modulus := re.fullmatch(r"(?:\\text\{)?\(? ?mod (\d{1,40}) ?\)?\}?", content):
         return [Token("text", f"mod {modulus[1]}")]
-    if content in _WORD_COMMANDS or content[0] in "^!":
+    if content in _WORD_COMMANDS or content[0] in "^!$" or content in "+-":
         return tokenize(content)[:-1]
     return [Token("text", content)]
 

@@ -13,9 +13,9 @@ length: km kilometer kilometre 1000; in inch inches 127/5000; ft foot feet 381/1
 length: mi mile 201168/125
 mass: g gram 1; kg kilogram 1000; mg milligram 1/1000; ton tonne 1000000
 mass: lb lbs pound 45359237/100000; oz ounce 45359237/1600000
-time: s sec second 1; ms millisecond 1/1000; min minute 60; h hr hour 3600; day 86400; week 604800
+time: s sec second 1; ms millisecond 1/1000; min minute 60; h hr hrs hour 3600; day 86400; week 604800
 month: month 1
-year: yr year 1
+year: yr yrs year 1
 angle: degree deg 1; arcminute 1/60; arcsecond 1/3600
 radian: rad radian 1
 money: cent 1/100; dollar usd $ 1
@@ -59,10 +59,10 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 _TABLE = _table()
 _PLURALS = frozenset(name + "s" for name in _TABLE if len(name) > 2)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu"}
+UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu", "mph", "kph", "kmh"}
 ONE_LETTER_UNITS = frozenset("mgshlLJNVWA")
 """Letters that stand for a unit where a number precedes them; other letters are symbols."""
-_PIECE = re.compile(r"([a-z$%€£¥°]+)\.?\s*(?:\^?\s*\{?\s*(-?\d)\s*\}?)?")
+_PIECE = re.compile(r"([a-z$%€£¥°]+)\.?\s*(?:\^?\s*\{?\s*(-?\s?\d)\s*\}?)?")
 
 
 def _known(name: str) -> tuple[str, Fraction] | None:
@@ -88,7 +88,7 @@ def read_unit(text: str) -> Unit | None:
             known = _known(name)
             if known is None:
                 return None
-            times = sign * power * int(exponent or 1)
+            times = sign * power * int(exponent.replace(" ", "") or 1)
             power = 1
             dimensions[known[0]] = dimensions.get(known[0], 0) + times
             factor *= known[1] ** times

@@ -2,6 +2,7 @@
 
 import re
 
+from rewards.math_answer.stops import changes
 from rewards.math_answer.text import squeeze
 from rewards.math_answer.tree import Text
 
@@ -24,6 +25,7 @@ _SPELLED = {
     **{word: str(10 * value) for value, word in enumerate(_TENS, 2)},
     **{f"{ten}-{one}": str(10 * t + d) for t, ten in enumerate(_TENS, 2) for d, one in enumerate(_DIGITS[:10]) if d},
     "one hundred": "100", "a hundred": "100", "one thousand": "1000", "one million": "1000000",
+    "half": r"\frac{1}{2}",
     "one half": r"\frac{1}{2}", "a half": r"\frac{1}{2}", "one third": r"\frac{1}{3}", "two thirds": r"\frac{2}{3}",
     "one fourth": r"\frac{1}{4}", "one quarter": r"\frac{1}{4}", "three fourths": r"\frac{3}{4}",
     "three quarters": r"\frac{3}{4}", "infinity": r"\infty", "all real numbers": r"\mathbb{R}",
@@ -37,6 +39,9 @@ _SAME_WORDS = {
     "does not exist": "dne", "the limit does not exist": "dne", "doesn't exist": "dne",
     "no solutions": "no solution", "there is no solution": "no solution", "there are no solutions": "no solution",
 }  # fmt: skip
+_ALL_REALS = re.compile(r"all real(?: numbers| values)?(?: (?:of |for )?[a-z])|any real number")
+_NUMERAL = re.compile(r"\d{1,30}(?:,\d{3})*(?:\.\d{1,30})?(?:/\d{1,30})?")
+_LABEL = re.compile(r"(?!of\b)[a-z][a-z ]{1,40}")
 _CAPITALS = frozenset(("yes", "no", "dne", "one", "two", "six", "ten"))
 """Short words, which say the same in capitals; AB is not ab."""
 _SHORT = "no on or is at am an as by do go he if in it me my of so to up us we be"
@@ -50,8 +55,22 @@ def spelled_out(text: str) -> str:
     words = " ".join(re.sub(r"\\text(?:bf|it|rm)? ?\{([^{}]*)\}", r"\1", text).lower().rstrip(".").split())
     sign, _, rest = words.partition(" ")
     if sign in ("negative", "minus"):
-        return "-" + _SPELLED[rest] if rest in _SPELLED else ""
-    return _SPELLED.get(words) or _SPELLED.get(words.replace(" ", "-"), "")
+        value = _SPELLED.get(rest) or (rest if _NUMERAL.fullmatch(rest) else "")
+        return f"-{value}" if value else ""
+    if _ALL_REALS.fullmatch(words):
+        return r"\mathbb{R}"
+    said = (words, words.replace(" ", "-"), words.replace("-", " "))
+    return next((_SPELLED[each] for each in said if each in _SPELLED), "") or _counted_out(words.split(" "))
+
+
+def _counted_out(words: list[str]) -> str:
+    """Twelve apples and two hours: a number in words and what it counts."""
+    for length in (2, 1):
+        value = _SPELLED.get(" ".join(words[:length])) or _SPELLED.get("-".join(words[:length]))
+        rest = " ".join(words[length:])
+        if value and value[-1].isdigit() and _LABEL.fullmatch(rest) and not changes(rest):
+            return rf"{value} \text{{ {rest}}}"
+    return ""
 
 
 def plain_text(text: str) -> Text:
