@@ -95,12 +95,15 @@ def same_answer(given: str, gold: str) -> bool:
 
 
 def _same_choice(gold: str, given: str) -> bool:
-    """B and (B) 12; of a gold answer (B) 12 either half, but not (E) 12."""
+    """B and (B) 12, 12 and (B) 12; of a gold answer (B) 12 either half, but not (E) 12."""
     choice = letter(gold)
     if choice:
         return choice in (letter(given), leading_letter(given))
     choice, rest = led(gold)
-    if not choice or not rest:
+    if not choice:
+        own, own_rest = led(given)
+        return bool(own and own_rest) and same_answer(own_rest, gold)
+    if not rest:
         return False
     own, own_rest = led(given)
     if own:

@@ -8,7 +8,7 @@ import re
 from rewards.math_answer.stops import MULTIPLIERS
 
 LINK = re.compile(
-    r"\b(?:is|are|equals|be|[Tt]herefore,?|[Ss]o,?|[Tt]hus,?|[Hh]ence,?|gives|choose|pick|select"
+    r"\b(?:is|are|equals|be|gives us|[Tt]herefore,?|[Ss]o,?|[Tt]hus,?|[Hh]ence,?|gives|choose|pick|select"
     r"|(?:simplifies|reduces|comes|equal) to)\s+(?:at\s+(?!least|most))?(?=\S|$)"
 )
 """What stands between a question and its answer."""
@@ -22,14 +22,18 @@ _DOUBT = re.compile(
 _BOUND = re.compile(r"\b(?:over|under|above|below)\s+\S{0,12}\s*$", re.IGNORECASE)
 _BOUNDED = re.compile(r"\W*(?:over|under|above|below)\b", re.IGNORECASE)
 _DENIED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+\w+)?\s*$", re.IGNORECASE)
+_NEGATED = re.compile(
+    r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:possibly|really|actually|simply|necessarily|true that \w+))?\s*$"
+)
 _BEHIND = re.compile(
     r"[\s$*]*(?:(?:is|are|was|seems)\s+(?:not\b|n't\b|wrong|incorrect|false)|(?:isn't|aren't|wasn't)\b"
-    r"|(?:or|times|plus|minus|squared|cubed|over|choose|divided)\b)",
+    r"|(?:or|plus|minus|squared|cubed|over|choose|divided)\b|times\s+(?:[-\d$(\\]|[a-z]\b|the\b))",
     re.IGNORECASE,
 )
 _CORRECTED = re.compile(r"\bnot \S{1,20} but\b", re.IGNORECASE)
 _CHANGED = re.compile(
-    r"\s*(?:(?:or (?:more|less|fewer|maybe|perhaps|not)|times|plus|minus|squared|cubed|choose|maybe|perhaps)\b"
+    r"\s*(?:(?:or (?:more|less|fewer|maybe|perhaps|not)|plus|minus|squared|cubed|choose|maybe|perhaps)\b"
+    r"|times\s+(?=[-\d$(\\]|[a-z]\b)"
     r"|,? (?:or|maybe|perhaps) (?:maybe|perhaps|possibly)\b|(?:is|are) (?:not|wrong|incorrect|false)\b|isn't\b)",
     re.IGNORECASE,
 )
@@ -51,7 +55,7 @@ _COUNT = re.compile(
 _CONTRAST = re.compile(r",\s*(?:and |but )?not\b.*$", re.DOTALL)
 _ATTAINED = re.compile(
     r",\s*(?:which is\s+)?(?:attained|achieved|reached|occurring|obtained)\b[^.]*(?:\.\d[^.]*)*\.?$"
-    r"|\s*\((?:we|I)?\s*(?:reject|discard|ignor)[^()]{0,80}\)(?=\.?$)"
+    r"|\s*\((?:we|I)?\s*(?:reject|discard|ignor)[^()]{0,80}\)(?=\.?$)|(?<=[.!?])\s*\([^()]{1,80}\)\s*$"
 )
 
 
@@ -80,7 +84,8 @@ def denied(text: str, start: int, end: int) -> bool:
     before = before[breaks[-1].end() :] if breaks else before
     links = list(LINK.finditer(before))
     nearest = _CORRECTED.sub(" ", before[links[-1].end() :] if links else before)
-    if links and _DENIED.search(before[: links[-1].start()]):
+    link = links[-1][0].strip() if links else ""
+    if links and (_DENIED if link == "be" else _NEGATED).search(before[: links[-1].start()]):
         return True
     left, equals, right = nearest.rpartition("=")
     if equals and not _DENIED.search(left):

@@ -22,6 +22,16 @@ from rewards.math_answer.claims import (
     without_lead,
     without_place,
 )
+from rewards.math_answer.formulas import (
+    PLAIN_NUMBER,
+    computed,
+    first_of_run,
+    formula_at,
+    formulas,
+    held,
+    inside,
+    is_sum,
+)
 
 Place = Literal["boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain"]
 DEFAULT_PLACES: tuple[Place, ...] = ("boxed", "answer_tag", "hashes", "final_answer", "fenced", "plain")
@@ -52,10 +62,10 @@ _REASON = re.compile(
     re.DOTALL,
 )
 """What a sentence says behind its answer."""
-_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_PLAIN_NUMBER = re.compile(
-    r"(?<![\w.\\{^_])[-+\u2212]?[$\u20ac\u00a3]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?(?![\w])"
-    r"|(?<![\w.])[-+]?\.\d+"
+_RETRACTED = re.compile(
+    r"(?:(?:^|[.!?\n]\s*)(?:but )?(?:wait|actually|no|hold on|oops|sorry|correction|scratch that|let me recheck)\b"
+    r"|\bI made (?:a|an) (?:mistake|error)\b)[,.:!]*",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\[*]|\s*$)|\n\s*\n|\n(?=[A-Z*#])")
 
@@ -209,8 +219,14 @@ def _final_answer(text: str) -> Found | None:
     for phrase in reversed(_phrases(text)[-40:]):
         found = _after_phrase(text, phrase)
         if found is not None:
-            return found
+            return _taken_back(text, found) or found
     return _before_phrase(text)
+
+
+def _taken_back(text: str, found: Found) -> Found | None:
+    """19 of `The answer is 18. Wait, no, it is 19.`"""
+    doubts = list(_RETRACTED.finditer(text, found[0]))
+    return _plain(text[doubts[-1].end() :]) if doubts and re.search(r"\d", text[doubts[-1].end() :]) else None
 
 
 def _before_phrase(text: str) -> Found | None:
@@ -219,16 +235,16 @@ def _before_phrase(text: str) -> Found | None:
     if not ends:
         return None
     head = text[-2_000:][: ends[-1].start()]
-    segments = [m for m in _MATH.finditer(head) if not head[m.end() :].strip()]
-    return (len(text), _segment(segments[-1])) if segments else None
+    segments = [m for m in formulas(head) if not head[m.end() :].strip()]
+    return (len(text), held(segments[-1])) if segments else None
 
 
 def _after_phrase(text: str, phrase: re.Match[str]) -> Found | None:
     rest = text[phrase.end() : phrase.end() + _MAX_SENTENCE]
-    lead = len(rest) - len(rest.lstrip(" \t\n*:"))
+    lead = len(rest) - len(rest.lstrip(" \t\n*:}"))
     rest = rest[lead:]
     start = phrase.end() + lead
-    math = _MATH.match(rest)
+    math = formula_at(rest)
     if math and changed_behind(rest, math.end()):
         return start + math.end(), _sentence(rest)
     if math:
@@ -241,18 +257,14 @@ def _after_phrase(text: str, phrase: re.Match[str]) -> Found | None:
 
 def _with_neighbours(rest: str, math: re.Match[str]) -> str:
     """A formula with the formulas that continue it: `$3$ and $4$`, `$28$ percent`."""
-    answer, at = _segment(math), math.end()
+    answer, at = held(math), math.end()
     while joint := re.match(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?=\$|\\\()", rest[at:]):
-        following = _MATH.match(rest, at + joint.end())
+        following = formula_at(rest, at + joint.end())
         if not following:
             break
-        answer, at = f"{answer}, {_segment(following)}", following.end()
+        answer, at = f"{answer}, {held(following)}", following.end()
     tail = re.match(r"\s*(?:\\?%|percent\b|pct\b)", rest[at:])
     return answer + (" %" if tail else multiplied(rest, at))
-
-
-def _segment(match: re.Match[str]) -> str:
-    return next((group for group in match.groups() if group is not None), "").strip()
 
 
 def _sentence(rest: str) -> str:
@@ -269,23 +281,21 @@ def _said(sentence: str) -> str:
         return sentence
     if at >= 0:
         sentence = sentence[at + 4 :].strip()
+    if re.match(r"(?:[Oo]ption |[Cc]hoice )?\(?[A-H]\) \S", sentence) and not doubted(sentence):
+        return sentence
     if _SECOND_CHOICE.match(sentence) or (doubted(sentence) and not _CHOICE.match(sentence)):
         return sentence
-    segments = list(_MATH.finditer(sentence))
+    segments = formulas(sentence)
     if segments and _math_first(sentence, segments):
-        run = sentence[_first_of_run(sentence, segments).start() :]
-        return _with_neighbours(run, _MATH.match(run) or segments[-1])
+        run = sentence[first_of_run(sentence, segments).start() :]
+        return _with_neighbours(run, formula_at(run) or segments[-1])
     return _shortened(sentence)
 
 
 def _math_first(sentence: str, segments: list[re.Match[str]]) -> bool:
     """Whether the last formula comes after every number outside of formulas."""
-    numbers = [m.start() for m in _PLAIN_NUMBER.finditer(sentence) if not _inside(m.start(), segments)]
+    numbers = [m.start() for m in PLAIN_NUMBER.finditer(sentence) if not inside(m.start(), segments)]
     return not numbers or numbers[-1] < segments[-1].start()
-
-
-def _inside(at: int, segments: list[re.Match[str]]) -> bool:
-    return any(segment.start() <= at < segment.end() for segment in segments)
 
 
 _CHOICE = re.compile(r"(?:option|choice)?\s*\(?([A-H])\)?(?=[.,:;)]|\s+(?:because|since|as)\b|\s*$)")
@@ -300,7 +310,10 @@ def _shortened(sentence: str) -> str:
     if choice:
         return choice[1]
     words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+|\\text\{[^{}]*\}", "", sentence))
-    numbers = list(_PLAIN_NUMBER.finditer(sentence))
+    numbers = list(PLAIN_NUMBER.finditer(sentence))
+    sum_at = computed(sentence)
+    if sum_at and not denied(sentence, *sum_at):
+        return sentence[slice(*sum_at)] + multiplied(sentence, sum_at[1])
     if numbers and len(words) >= 2 and not re.search(r"[=<>\\^]", sentence):
         if denied(sentence, numbers[-1].start(), numbers[-1].end()):
             return sentence
@@ -329,23 +342,32 @@ def _plain(text: str) -> Found | None:
     if stated:
         return len(text), stated
     tail = without_place(text[-4_000:])
+    sum_at, segments = computed(tail), formulas(tail)
+    if sum_at and not (segments and segments[-1].end() > sum_at[0]):
+        return len(text), text if denied(tail, *sum_at) else tail[slice(*sum_at)] + multiplied(tail, sum_at[1])
     said = _last_words(tail)
     if said:
         return len(text), said
-    if len(text) <= 150 and "\n" not in text and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", without_lead(text)):
+    if len(text) <= 150 and "\n" not in text and _is_bare(without_lead(text), segments):
         return len(text), without_lead(text)
-    segments = list(_MATH.finditer(tail))
-    numbers = [m for m in _PLAIN_NUMBER.finditer(tail) if not _inside(m.start(), segments)]
-    if segments and (not numbers or segments[-1].start() > numbers[-1].start()):
-        last = _first_of_run(tail, segments)
+    numbers = [m for m in PLAIN_NUMBER.finditer(tail) if not inside(m.start(), segments)]
+    if segments and (not numbers or segments[-1].start() > numbers[-1].start() or is_sum(tail, segments[-1])):
+        last = first_of_run(tail, segments)
         if denied(tail, last.start(), segments[-1].end()):
             return len(text), text
-        return len(text), _with_neighbours(tail[last.start() :], _MATH.match(tail[last.start() :]) or last)
+        return len(text), _with_neighbours(tail[last.start() :], formula_at(tail[last.start() :]) or last)
     if numbers:
         if denied(tail, numbers[-1].start(), numbers[-1].end()):
             return len(text), text
         return len(text), numbers[-1][0].strip() + multiplied(tail, numbers[-1].end())
     return len(text), _chosen(text[-60:]) or verdict(text)
+
+
+def _is_bare(text: str, segments: list[re.Match[str]]) -> bool:
+    """Whether a short text is an answer without a sentence around it."""
+    if any(not segment[0].startswith(text[:1]) for segment in segments[:1]) and re.search(r"[A-Za-z]{3}", text):
+        return False
+    return not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text)
 
 
 def _chosen(tail: str) -> str:
@@ -370,14 +392,6 @@ def _last_words(text: str) -> str:
     said = said[:-1].rstrip() if said.endswith(".") else said
     bare = all(word in _MATH_WORDS for word in _WORD.findall(said)) and "$" not in said and "\n" not in said
     return said if bare and not re.search(r"\\[(\[]|[.;?!] ", said) else ""
-
-
-def _first_of_run(text: str, segments: list[re.Match[str]]) -> re.Match[str]:
-    """The first of the last formulas that only commas and `and` part: $x = 3$ and $x = 4$."""
-    at = len(segments) - 1
-    while at and re.fullmatch(r"\s*(?:,|,?\s*(?:and|or))\s*", text[segments[at - 1].end() : segments[at].start()]):
-        at -= 1
-    return segments[at]
 
 
 _FINDERS = {

@@ -125,7 +125,7 @@ _REWRITES = (
     ("(", re.compile(r"^(-?\$?[\d.,]{1,40}) ?\(([a-zA-Z]{4,20}(?: [a-zA-Z]{1,20}){0,4})\)$"), r"\1 \\text{ \2}"),
     (
         "$",
-        re.compile(r"(?<!\\)\$([^$\\]|[^$]{1,400}[^$\\])\$(?=\s*(?:,|;|and\b|or\b)(?:\s*(?:and|or)\b)?\s*\$|$)"),
+        re.compile(r"(?<!\\)\$([^$\\]|[^$]{1,400}[^$\\])\$(?=\s*(?:,|;|and\b|or\b)(?:\s*(?:and|or)\b)?\s*\$|\.?$)"),
         r"\1",
     ),
     ("/_", re.compile(r"\^\{?(\d{1,40})\}?/_\{?(\d{1,40})\}?"), r"\\frac{\1}{\2}"),
@@ -176,7 +176,7 @@ _REWRITES = (
 _GROUPED = re.compile(r"-?\d{4,}(?:,\d{3})+")
 """What is left of 1{,}000,000, separated in two ways."""
 _TURNED = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")
-_PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
+_PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("*", "*"), ("`", "`"))
 _WRAPPER = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|boldsymbol|bm|mbox|ensuremath|displaystyle)?\s*\{"
 )
