@@ -8,15 +8,16 @@ import re
 from rewards.math_answer.stops import MULTIPLIERS
 
 LINK = re.compile(
-    r"\b(?:is|are|equals|be|gives us|[Tt]herefore,?|[Ss]o,?|[Tt]hus,?|[Hh]ence,?|gives|choose|pick|select"
-    r"|(?:simplifies|reduces|comes|equal) to)\s+(?:at\s+(?!least|most))?(?=\S|$)"
+    r"(?:\b(?:[Ii]t|[Tt]hat|answer)['\u2019]s|\b(?:is|are|equals|be|gives us"
+    r"|[Tt]herefore,?|[Ss]o,?|[Tt]hus,?|[Hh]ence,?|gives|choose|pick|select"
+    r"|(?:simplifies|reduces|comes|equal) to))\s+(?:at\s+(?!least|most))?(?=\S|$)"
 )
 """What stands between a question and its answer."""
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _DOUBT = re.compile(
     r"(?<!\\)\b(?:not(?! sure| certain| only)|never|cannot|neither|nor|except|either|between|least|most"
     r"|(?:more|less|fewer|greater|smaller|larger|other) than|wrong|incorrect|false|one of|anything"
-    r"|minus|plus|times|squared|cubed|divided)\b|n't\b",
+    r"|minus|plus|times|squared|cubed|divided|up to|impossible)\b|n't\b",
     re.IGNORECASE,
 )
 _BOUND = re.compile(r"\b(?:over|under|above|below)\s+\S{0,12}\s*$", re.IGNORECASE)
@@ -24,6 +25,7 @@ _BOUNDED = re.compile(r"\W*(?:over|under|above|below)\b", re.IGNORECASE)
 _DENIED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+\w+)?\s*$", re.IGNORECASE)
 _NEGATED = re.compile(
     r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:possibly|really|actually|simply|necessarily|true that \w+))?\s*$"
+    r"|\b(?:wrong|incorrect) \w+\s*$"
 )
 _BEHIND = re.compile(
     r"[\s$*]*(?:(?:is|are|was|seems)\s+(?:not\b|n't\b|wrong|incorrect|false)|(?:isn't|aren't|wasn't)\b"
@@ -37,13 +39,16 @@ _CHANGED = re.compile(
     r"|,? (?:or|maybe|perhaps) (?:maybe|perhaps|possibly)\b|(?:is|are) (?:not|wrong|incorrect|false)\b|isn't\b)",
     re.IGNORECASE,
 )
+_ASKED = re.compile(r"[^.!?\n]{0,60}\?")
+_ASKING = re.compile(r"\s*(?:so )?(?:is|are|was|could|can|does|do|would|should|what if)\b", re.IGNORECASE)
+_BOLD = re.compile(r"(?<![\w)])\*\*(?=\S)([^*\n]{1,300}?)(?<=\S)\*\*(?![\w(])")
 _BREAK = re.compile(r"[.!?](?=\s)|\n")
 _ALTERNATIVE = re.compile(r"\b(?:or|maybe|perhaps|possibly)\b", re.IGNORECASE)
 _UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly)\b", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+(?:[.,/]\d+)*")
 _SURRENDER = re.compile(r"\b(?:give up|(?:cannot|can't|could not|couldn't) (?:solve|determine|find))\b", re.IGNORECASE)
 _LEAD = re.compile(
-    r"(?:(?:so|thus|hence|therefore|i got|we get)\b[,:]?|ans(?:wer)?\s*[.:])\s+(?=\S)|a:\s*(?=[-\d.,/ ]+$)",
+    r"(?:(?:so|thus|hence|therefore|i got|we get)\b[,:]?|ans(?:wer)?\s*[.:=])\s+(?=\S)|a:\s*(?=[-\d.,/ ]+$)",
     re.IGNORECASE,
 )
 _COUNT = re.compile(
@@ -92,6 +97,8 @@ def denied(text: str, start: int, end: int) -> bool:
         nearest = right
     if _SURRENDER.search(text[-200:]) or _BEHIND.match(after) or _DOUBT.search(nearest) or _BOUND.search(nearest):
         return True
+    if _ASKED.match(after) and _ASKING.match(before):
+        return True
     guesses = _ALTERNATIVE.search(before)
     return bool(guesses and (not before[: guesses.start()].strip() or re.search(r"\d", before[: guesses.start()])))
 
@@ -111,6 +118,11 @@ def without_lead(text: str) -> str:
 def without_place(text: str) -> str:
     """Without where a value is attained, and without what was rejected in parentheses."""
     return _ATTAINED.sub("", text)
+
+
+def without_bold(text: str) -> str:
+    """Without the marks of bold words; those of powers stay."""
+    return _BOLD.sub(r"\1", text) if "**" in text else text
 
 
 def without_contrast(text: str) -> str:
@@ -139,6 +151,10 @@ def verdict(text: str) -> str:
 def reasoned(text: str) -> str:
     """The yes or no, or the choice, that a sentence states before anything else; or nothing."""
     leading = re.match(r"(yes|no|true|false)\b,?\s+(?:because|since)\b", text, re.IGNORECASE)
-    choice = re.match(r"(?:[Oo]ption|[Cc]hoice) \(?([A-H])\)? is (?:the )?(?:correct|right)(?: \w+)?\.?$", text)
+    choice = re.match(
+        r"(?:(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence),? )?(?:[Oo]ption |[Cc]hoice )?\(?([A-H])\)? "
+        r"is (?:the )?(?:correct|right|best)(?: \w+)?\.?$",
+        text,
+    )
     found = leading or choice
     return found[1] if found else ""

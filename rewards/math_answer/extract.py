@@ -18,6 +18,7 @@ from rewards.math_answer.claims import (
     multiplied,
     reasoned,
     verdict,
+    without_bold,
     without_contrast,
     without_lead,
     without_place,
@@ -50,14 +51,15 @@ _JOINT = re.compile(
 _CHAT = re.compile(r"<\|[a-z_]{1,20}\|>|</s>|<\uff5cend")
 _PLEASANTRY = re.compile(r"(?:I hope (?:it|this) is correct|I hope this helps|Hope this helps)[.!]?\s*", re.IGNORECASE)
 _PHRASE = re.compile(
-    r"\*{0,2}(?:final answers?|answers?|final results?|solutions?|results?"
+    r"(?<!wrong )(?<!incorrect )(?<!not the )\*{0,2}(?:final answers?|answers?|final results?|solutions?|results?"
     r"|(?:correct|best|right) (?:option|choice))\*{0,2}"
-    r"(?P<link>\s*(?:is|are|=|:|\uff1a|was)[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?|\s+(?=\$|\\\(|\\\[))"
+    r"(?P<link>\s*(?:is|are|[=-]>|=|:|\uff1a|was|-(?=\s))[:\s]*\*{0,2}(?:\s*(?:that|simply|therefore|thus)\b)?|\s+(?=\$|\\\(|\\\[))"
     r"|\u7b54\u6848\s{0,4}(?:\u662f|\u4e3a|:|\uff1a)",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"\s*,?\s*\b(?:since|because|which|as (?:required|desired|we|the)|so that|where)\b.*"
+    r"\s*,?\s*\b(?:since|because|which|(?:al)?though|whereas|(?:rather|instead) (?:than|of)"
+    r"|as (?:required|desired|we|the)|so that|where)\b.*"
     r"|\s*\((?=[^()]{0,80}[a-z]{3})[^()]{0,200}\)",
     re.DOTALL,
 )
@@ -67,7 +69,7 @@ _RETRACTED = re.compile(
     r"|\bI made (?:a|an) (?:mistake|error)\b)[,.:!]*",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\[*]|\s*$)|\n\s*\n|\n(?=[A-Z*#])")
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\[*]|\s*$)|\n\s*\n|\n(?=[A-Z*#])|\s*```")
 
 
 def final_part(completion: str) -> str:
@@ -177,7 +179,8 @@ def _tags(text: str) -> list[Found]:
         end = text.find("</answer>", start)
         if end < 0:
             break
-        found.append((end, _box_inside(text[start + len("<answer>") : end])))
+        inner = _box_inside(text[start + len("<answer>") : end])
+        found.append((end, _said(inner) if re.search(r"[a-z]{3} (?:is|are|equals) ", inner) else inner))
         at = end
     return found
 
@@ -274,7 +277,7 @@ def _sentence(rest: str) -> str:
 
 def _said(sentence: str) -> str:
     """What a sentence gives as its answer: `The volume of $ABC$ is 120` gives 120."""
-    sentence = without_contrast(without_place(_PLEASANTRY.sub(" ", sentence).strip().rstrip("*")))
+    sentence = without_contrast(without_place(without_bold(_PLEASANTRY.sub(" ", sentence).strip()).rstrip("*")))
     sentence = _REASON.sub("", sentence).strip() or sentence
     at = sentence.rfind(" is ")
     if at >= 0 and guessed(sentence[:at]):
@@ -335,7 +338,7 @@ def _fenced(text: str) -> Found | None:
 
 def _plain(text: str) -> Found | None:
     """The whole text when it is short, else the last formula or number, unless its sentence denies it."""
-    text = _PLEASANTRY.sub(" ", text).strip()
+    text = without_bold(_PLEASANTRY.sub(" ", text).strip())
     if not text:
         return None
     stated = reasoned(text) or counted_in(text)
@@ -367,7 +370,8 @@ def _is_bare(text: str, segments: list[re.Match[str]]) -> bool:
     """Whether a short text is an answer without a sentence around it."""
     if any(not segment[0].startswith(text[:1]) for segment in segments[:1]) and re.search(r"[A-Za-z]{3}", text):
         return False
-    return not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text)
+    begins = re.match(r"(?:I|(?!sqrt\b|pi\b)[A-Za-z]?[a-z']*[a-z]{2})\s+(?=[^\s=:])", text)
+    return not begins and not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}", text)
 
 
 def _chosen(tail: str) -> str:
