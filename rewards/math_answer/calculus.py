@@ -238,6 +238,9 @@ def derive(expr: Expr, name: str) -> Expr:
             return mul(expr, add(grown, mul(exponent, divide(derive(base, name), base))))
         case Call(function, (argument,)) if function in _SLOPES:
             return mul(_slope(function, argument), derive(argument, name))
+        case Call("int", (body, low, high, Sym(index))):
+            ends = [mul(substitute(body, index, end), derive(end, name)) for end in (high, low)]
+            return add(ends[0], neg(ends[1]), Call("int", (derive(body, name), low, high, Sym(index))))
         case Call("root", (radicand, index)):
             return derive(power(radicand, power(index, MINUS_ONE)), name)
     raise NotMathError("no rule to differentiate by")

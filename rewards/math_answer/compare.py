@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from rewards.math_answer.exact import TooCostlyError, Work
-from rewards.math_answer.labels import is_label, is_measured, renamed_as, same_label, same_unknown
+from rewards.math_answer.labels import is_label, is_named, renamed_as, same_label, same_unknown
 from rewards.math_answer.numeric import proportional, same
 from rewards.math_answer.regions import NoRegionError, region, same_region, variable
 from rewards.math_answer.scalars import scalars
@@ -82,7 +82,7 @@ def value_of(relation: Relation, work: Work) -> Answer | None:
     sides, ops = list(relation.sides), list(relation.ops)
     if not set(ops) <= {"=", "~"}:
         return None
-    if is_label(sides[0]) or (is_measured(sides[0]) and isinstance(sides[-1], Scalar) and not symbols(sides[-1].expr)):
+    if is_named(sides[0], sides[-1]):
         sides, ops = sides[1:], ops[1:]
         while len(sides) > 1 and is_label(sides[0]) and not is_label(sides[-1]):
             sides, ops = sides[1:], ops[1:]

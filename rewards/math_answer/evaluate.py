@@ -57,9 +57,8 @@ class Evaluator:
         match expr:
             case Num(value):
                 # sqrt(N^2 + 1) + sqrt(N^2 - 1) comes as near to 2 N as the square of the digits of N.
-                self.needs = max(
-                    self.needs, 2 * max(value.numerator.bit_length(), value.denominator.bit_length()) + 160
-                )
+                length = max(value.numerator.bit_length(), value.denominator.bit_length())
+                self.needs = max(self.needs, 2 * length + 100)
                 return self._rational(value)
             case Sym(name):
                 return self._rational(point[name])
@@ -102,7 +101,7 @@ class Evaluator:
     def _sum(self, values: list[Value]) -> Value:
         sizes = [self._mag(value) for value in values if value]
         if sizes:
-            self.needs = max(self.needs, 2 * (max(sizes) - min(sizes)) + 160)
+            self.needs = max(self.needs, 2 * (max(sizes) - min(sizes)) + 100)
         return self.context.fsum(values)
 
     def _power(self, base: Value, exponent: Value, written: Expr) -> Value:

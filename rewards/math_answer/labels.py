@@ -11,6 +11,7 @@ from rewards.math_answer.tree import (
     Collection,
     Expr,
     Interval,
+    Matrix,
     Mul,
     Pow,
     Ratio,
@@ -54,6 +55,8 @@ def is_name(expr: Expr) -> bool:
             return True
         case Mul((Sym("m"), Sym(angle))):
             return angle.startswith("\\shape")
+        case Call("det", _):
+            return True
         case Call(name, args):
             return name.startswith(("fn:", "at:")) or (name == "abs" and is_segment(args[0]))
         case Mul((top, Pow(bottom, exponent))) if exponent == MINUS_ONE:
@@ -61,14 +64,18 @@ def is_name(expr: Expr) -> bool:
     return is_segment(expr)
 
 
-def is_measured(side: Answer) -> bool:
-    """cos x or |z|, which a number may be the value of."""
-    match side:
-        case Scalar(Call("abs", (Sym("z"),)), ""):
-            return True
-        case Scalar(Call(name, (Sym(),)), ""):
-            return name in _RATIOS
-    return False
+def is_named(side: Answer, value: Answer) -> bool:
+    """Whether a side is the name of a value: any label, of a number also cos x or |z|, of a matrix also A^{-1}."""
+    if isinstance(value, Scalar) and not symbols(value.expr):
+        match side:
+            case Scalar(Call("abs", (Sym("z"),)), ""):
+                return True
+            case Scalar(Call(name, (Sym(),)), "") if name in _RATIOS:
+                return True
+    match side, value:
+        case Scalar(Pow(Sym(name), _), ""), Matrix():
+            return name[0].isupper()
+    return is_label(side)
 
 
 def same_unknown(gold: Collection, given: Collection) -> tuple[list[Answer], list[Answer]] | None:

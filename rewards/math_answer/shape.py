@@ -315,11 +315,18 @@ def _set(inside: Tokens) -> Answer:
     for mark in (("op", "|"), ("op", ":")):
         parts = split(inside, mark)
         if len(parts) == 2 and any(token.kind == "rel" for token in parts[1]):
-            return answer(parts[1])
+            return _builder(*parts)
     if not inside:
         return Collection("set", ())
     pieces = [piece for piece in split(inside, _COMMA, _SEMICOLON, *_AND) if piece]
     return Collection("set", tuple(part for piece in pieces for part in _flattened(answer(piece))))
+
+
+def _builder(head: Tokens, condition: Tokens) -> Answer:
+    """{x : condition}, also of a real x, is its condition; {2n : n in Z} and {n in Z : condition} are pairs."""
+    real = [token.text for token in head[-2:]] == ["in", "\\R"]
+    name = _side(head[:-2] if real else head, first=True)
+    return answer(condition) if is_label(name) else Collection("tuple", (name, answer(condition)))
 
 
 def _scalar(tokens: Tokens) -> Answer:

@@ -25,6 +25,8 @@ def system(tokens: Tokens, answer: Callable[[Tokens], Answer]) -> Answer | None:
     if any(token.text != name and token.text not in "{}" and token.kind == "cmd" for token in body[end + 1 :]):
         raise NotMathError("something behind the rows")
     rows = [split(row, ("op", "&")) for row in split(body[:end], ("op", "\\\\")) if row]
+    if name in ("cases", "dcases"):
+        rows = [[row[0], [*row[1], *row[2]]] if len(row) == 3 else row for row in rows]
     if name in ("cases", "dcases") and all(len(row) == 2 and _is_condition(row[1]) for row in rows):
         return Collection("set", tuple(_case(row, answer) for row in rows))
     items: list[Answer] = []

@@ -62,6 +62,8 @@ def squeeze(text: str) -> str:
 
 def clean(text: str) -> str:
     """The same answer in plain ASCII LaTeX, without wrappers around it, spacing commands, or a closing full stop."""
+    if text.startswith(("$", "\\text", "\\(", "\\[")):
+        text = unwrap(text)
     if not text.isascii():
         text = _SMALL_FRACTION.sub(
             lambda run: rf"\frac{{{unicodedata.normalize('NFKC', run[1])}}}{{{unicodedata.normalize('NFKC', run[2])}}}",

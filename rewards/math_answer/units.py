@@ -59,7 +59,7 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 _TABLE = _table()
 _PLURALS = frozenset(name + "s" for name in _TABLE if len(name) > 2)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu", "mph", "kph", "kmh"}
+UNITS = frozenset(_TABLE) | _PLURALS | {"sq", "cu", "mph", "kph", "kmh", "mL", "Hz", "kHz", "kW", "kJ", "Pa", "kPa"}
 ONE_LETTER_UNITS = frozenset("mgshlLJNVWA")
 """Letters that stand for a unit where a number precedes them; other letters are symbols."""
 _PIECE = re.compile(r"([a-z$%€£¥°]+)\.?\s*(?:\^?\s*\{?\s*(-?\s?\d)\s*\}?)?")
