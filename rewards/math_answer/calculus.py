@@ -238,12 +238,20 @@ def derive(expr: Expr, name: str) -> Expr:
             return mul(expr, add(grown, mul(exponent, divide(derive(base, name), base))))
         case Call(function, (argument,)) if function in _SLOPES:
             return mul(_slope(function, argument), derive(argument, name))
-        case Call("int", (body, low, high, Sym(index))):
-            ends = [mul(substitute(body, index, end), derive(end, name)) for end in (high, low)]
-            return add(ends[0], neg(ends[1]), Call("int", (derive(body, name), low, high, Sym(index))))
-        case Call("root", (radicand, index)):
-            return derive(power(radicand, power(index, MINUS_ONE)), name)
+        case Call("root" | "int", parts):
+            return _derive_parts(parts, name)
     raise NotMathError("no rule to differentiate by")
+
+
+def _derive_parts(parts: tuple[Expr, ...], name: str) -> Expr:
+    """The derivative of a root of some index, or by Leibniz's rule of an integral."""
+    if len(parts) == 2:
+        return derive(power(parts[0], power(parts[1], MINUS_ONE)), name)
+    body, low, high, index = parts
+    assert isinstance(index, Sym)
+    moving = [(sign, end) for sign, end in ((ONE, high), (MINUS_ONE, low)) if name in symbols(end)]
+    ends = (mul(sign, substitute(body, index.name, end), derive(end, name)) for sign, end in moving)
+    return add(*ends, Call("int", (derive(body, name), low, high, index)))
 
 
 _WITH_SLOPES = "sin cos tan ln log sinh cosh tanh arcsin arccos arctan sec csc cot"
