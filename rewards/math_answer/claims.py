@@ -44,6 +44,7 @@ _ASKING = re.compile(r"\s*(?:so )?(?:is|are|was|could|can|does|do|would|should|w
 _BOLD = re.compile(r"(?<![\w)])\*\*(?=\S)([^*\n]{1,300}?)(?<=\S)\*\*(?![\w(])")
 _BREAK = re.compile(r"[.!?](?=\s)|\n")
 _ALTERNATIVE = re.compile(r"\b(?:or|maybe|perhaps|possibly)\b", re.IGNORECASE)
+_OFFERED = re.compile(r"\d\W{0,3}\s*\bor\s+(?:\d|it\b|maybe\b|perhaps\b)|^\W*(?:either|or)\b", re.IGNORECASE)
 _UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly)\b", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+(?:[.,/]\d+)*")
 _SURRENDER = re.compile(r"\b(?:give up|(?:cannot|can't|could not|couldn't) (?:solve|determine|find))\b", re.IGNORECASE)
@@ -99,8 +100,8 @@ def denied(text: str, start: int, end: int) -> bool:
         return True
     if _ASKED.match(after) and _ASKING.match(before):
         return True
-    guesses = _ALTERNATIVE.search(before)
-    return bool(guesses and (not before[: guesses.start()].strip() or re.search(r"\d", before[: guesses.start()])))
+    guesses = _ALTERNATIVE.search(nearest) or _UNSURE.search(before) or _OFFERED.search(before)
+    return bool(guesses and (not before[: guesses.start()].strip() or re.search(r"\d", before[: guesses.end()])))
 
 
 def multiplied(text: str, end: int) -> str:

@@ -64,6 +64,8 @@ _REASON = re.compile(
     re.DOTALL,
 )
 """What a sentence says behind its answer."""
+_CONCLUDED = re.compile(r"[.\n]\s*(?:[Tt]herefore|[Tt]hus|[Hh]ence|[Ss]o)\b[^\n]*[\d$\\]")
+"""What follows a mere result, which the conclusion replaces."""
 _RETRACTED = re.compile(
     r"(?:(?:^|[.!?\n]\s*)(?:but )?(?:wait|actually|no|hold on|oops|sorry|correction|scratch that|let me recheck)\b"
     r"|\bI made (?:a|an) (?:mistake|error)\b)[,.:!]*",
@@ -221,7 +223,7 @@ def _final_answer(text: str) -> Found | None:
     text = _PLEASANTRY.sub(" ", text)
     for phrase in reversed(_phrases(text)[-40:]):
         found = _after_phrase(text, phrase)
-        if found is not None:
+        if found is not None and not ("answer" not in phrase[0].lower() and _CONCLUDED.search(text, found[0])):
             return _taken_back(text, found) or found
     return _before_phrase(text)
 

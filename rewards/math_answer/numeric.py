@@ -48,6 +48,12 @@ def same(a: Expr, b: Expr, work: Work) -> bool:
         return False
     if size(a) + size(b) > _MAX_NODES:
         raise TooCostlyError
+    match a, b:
+        case Call(name, (one, *bounds)), Call(other, (two, *others)) if name in BINDERS and (name, bounds) == (
+            other,
+            others,
+        ):
+            return same(one, two, work) or _agree([a], [b], work)
     return _agree([a], [b], work)
 
 

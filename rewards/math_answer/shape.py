@@ -52,6 +52,7 @@ _REALS = {
     "\\R_+": Interval(ZERO, INFINITY, False, False),
     "\\R^-": Interval(neg(INFINITY), ZERO, False, False),
 }
+_OF_SETS = frozenset(("cup", "cap", "setminus"))
 _OF_UNITS = frozenset(("/", "^", "*", "{", "}", "-", "(", ")", "."))
 """Signs within a unit, beside its words and small powers."""
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
@@ -292,7 +293,8 @@ def _lone(inside: Tokens, bracket: str) -> Answer | None:
     inner = _bracketed(inside) if inside else None
     if inner is not None:
         return inner
-    return answer(inside) if any(token.kind in ("rel", "text") for token in _outer(inside)) else None
+    typed = any(token.kind in ("rel", "text") or token.text in _OF_SETS for token in _outer(inside))
+    return answer(inside) if typed else None
 
 
 def _pair_or_tuple(pieces: list[Tokens], closed_left: bool, closed_right: bool) -> Answer:

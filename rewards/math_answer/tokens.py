@@ -193,6 +193,8 @@ def _worded(name: str, text: str, at: int) -> tuple[list[Token], int]:
         return [Token("sym", "\\" + content)], end + 1
     if name in _FONT and content in FUNCTIONS:
         return [Token("cmd", content)], end + 1
+    if name == "mathrm" and content in ONE_LETTER_UNITS:
+        return [Token("text", content)], end + 1
     if len(content) == 1 and content.isalpha() and name in _FONT | {"textit"}:
         return [Token("sym", content)], end + 1
     if name in _FONT and not re.fullmatch(r"[a-zA-Z]{2,}(?:[ ./][a-zA-Z]+)*", content):
