@@ -6,6 +6,7 @@ A number behind `not`, `at least` or `either` is no answer, and a bound behind a
 import re
 
 from rewards.math_answer.stops import MULTIPLIERS
+from rewards.math_answer.units import UNITS
 
 LINK = re.compile(
     r"(?:\b(?:[Ii]t|[Tt]hat|answer)['\u2019]s|\b(?:is|are|equals|be|gives us"
@@ -105,9 +106,9 @@ def denied(text: str, start: int, end: int) -> bool:
 
 
 def multiplied(text: str, end: int) -> str:
-    """The word behind a number that multiplies it, as in 12 dozen; or nothing."""
-    word = re.match(r"\s+([a-z]+)\b", text[end : end + 20])
-    return f" {word[1]}" if word and word[1] in MULTIPLIERS else ""
+    """The word behind a number that multiplies or measures it, as in 12 dozen or 45 minutes; or nothing."""
+    word = re.match(r"\s+([a-z]+)\b", text[end : end + 24])
+    return f" {word[1]}" if word and (word[1] in MULTIPLIERS or (word[1] in UNITS and len(word[1]) > 2)) else ""
 
 
 def without_lead(text: str) -> str:
@@ -145,7 +146,7 @@ def verdict(text: str) -> str:
     unsolved = re.search(r"\bhas (no (?:real )?solutions?)\.?$", text[-100:])
     if unsolved and not _DOUBT.search(text[-300:]):
         return unsolved[1]
-    link = re.search(r".*\b(?:is|(?<!not )(?<!n't )be)\s+(\w+(?: \w+){0,2})\.?$", text[-300:], re.DOTALL)
+    link = re.search(r".*\b(?:is|are|(?<!not )(?<!n't )be)\s+(\w+(?: \w+){0,2})\.?$", text[-300:], re.DOTALL)
     return link[1] if link else text
 
 

@@ -90,9 +90,17 @@ def value_of(relation: Relation, work: Work) -> Answer | None:
         return None
     if "~" in ops:
         sides = sides[: ops.index("~") + 1]
-    if all(_equal(sides[-1], side, work) for side in sides[:-1]):
-        return sides[-1]
-    return None
+    others = sides[:-1] if _letters(sides[-1]) else [side for side in sides[:-1] if not _is_formula(relation, side)]
+    return sides[-1] if all(_equal(sides[-1], side, work) for side in others) else None
+
+
+def _letters(side: Answer) -> frozenset[str]:
+    return symbols(side.expr) if isinstance(side, Scalar) else frozenset()
+
+
+def _is_formula(relation: Relation, side: Answer) -> bool:
+    """The 2 pi r of C = 2 pi r = 10 pi, which says nothing against the value."""
+    return bool(_letters(side)) and not _letters(side) & _letters(relation.sides[0])
 
 
 def _relations(gold: Relation, given: Relation, work: Work) -> bool:

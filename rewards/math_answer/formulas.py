@@ -8,7 +8,7 @@ _MATH = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+?)\$|\\\((.+?)\\\)|\
 _MONEY = re.compile(r"\d[^\\]*?(?:\s|[-+*/=x\u00d7\u2212(,])$|\d[^\\{}=^_]*[A-Za-z]{3}")
 _AMOUNT = r"[-\u2212]?[$\u20ac\u00a3]?\s?(?:\d{1,3}(?:[, ]\d{3})+|\d+)(?:\.\d+)?"
 PLAIN_NUMBER = re.compile(
-    r"(?<![\w.\\{^_])[-+\u2212]?[$\u20ac\u00a3]?\s?(?:\d+\s\d{1,3}/\d{1,3}"
+    r"(?<![\w.\\{^_])[-+\u2212]?[$\u20ac\u00a3]?\s?(?:\d{1,2}:\d{2}(?:\s?[AaPp]\.?[Mm]\b)?|\d+\s\d{1,3}/\d{1,3}"
     r"|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?)(?:\s*\\?%)?(?![\w])"
     r"|(?<![\w.])[-+]?\.\d+"
 )
@@ -67,7 +67,7 @@ def computed(text: str) -> tuple[int, int] | None:
     breaks = [found.end() for found in _BREAK.finditer(text.rstrip())]
     start = breaks[-1] if breaks else 0
     equals = text.rfind("=", start)
-    if equals < 0 or "\\" in text[start:] or len(re.findall(r"[A-Za-z]{3,}", text[start:])) < 2:
+    if equals < 0 or "\\" in text[start:] or not re.search(r"[A-Za-z]{3}", text[start:]):
         return None
     left = text[max(start, equals - 160) : equals].rpartition("=")[2]
     found = _RESULT.match(text, equals + 1)

@@ -161,7 +161,7 @@ def _function_or_unit(new: list[Token], before: list[Token], behind: str) -> lis
 
 def _follows_value(token: Token, word: str) -> bool:
     """Whether a unit may stand here; behind words, as in `2 sq m`, one letter is enough."""
-    return token.kind == "text" or (len(word) > 1 and token.kind in ("num", "close"))
+    return token.kind == "text" or (len(word) > 1 and (token.kind in ("num", "close") or token.text == "pi"))
 
 
 def _with_times(tokens: list[Token]) -> list[Token]:
