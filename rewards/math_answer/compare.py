@@ -11,7 +11,7 @@ from fractions import Fraction
 from rewards.math_answer.exact import TooCostlyError, Work
 from rewards.math_answer.labels import is_label, is_named, renamed_as, same_label, same_unknown
 from rewards.math_answer.numeric import proportional, same
-from rewards.math_answer.regions import NoRegionError, region, same_region, variable
+from rewards.math_answer.regions import NoRegionError, region, same_region, variables
 from rewards.math_answer.scalars import scalars
 from rewards.math_answer.tree import (
     Answer,
@@ -124,7 +124,7 @@ def _equations(gold: Relation, given: Relation, work: Work) -> bool:
         return len(gold.sides) == len(given.sides) and all(
             _equal(a, b, work) for a, b in zip(gold.sides, given.sides, strict=True)
         )
-    return proportional(one, two, work) != 0
+    return proportional(one, two, work) != 0 or _ordered(gold.sides, given.sides, work)
 
 
 def _difference(relation: Relation, at: int = 0) -> Expr | None:
@@ -171,8 +171,7 @@ def _regions(gold: Answer, given: Answer, work: Work) -> bool:
         one, two = region(gold, work), region(given, work)
     except NoRegionError:
         return _symbolic_regions(gold, given, work)
-    names = {name for name in (variable(gold), variable(given)) if name}
-    return len(names) <= 1 and same_region(one, two, work)
+    return len(variables(gold) | variables(given)) <= 1 and same_region(one, two, work)
 
 
 def _symbolic_regions(gold: Answer, given: Answer, work: Work) -> bool:

@@ -112,7 +112,7 @@ def strict_answers(completion: str, place: Place) -> list[str]:
         return [line for _, line in _hash_lines(text)]
     if place == "final_answer":
         found = [_after_phrase(text, phrase) for phrase in _phrases(text)]
-        return [one[1] for one in found if one is not None]
+        return [(_taken_back(text, one) or one)[1] for one in found if one is not None]
     one = _FINDERS[place](text)
     return [one[1]] if one else []
 

@@ -142,6 +142,8 @@ def renamed_as(one: Answer, two: Answer, first: Answer | None, second: Answer | 
     assert second is not None
     match one, two, second:
         case Scalar(Call(_, new)), Scalar(Call(_, old)), Scalar(expr, unit) if len(new) == len(old):
+            if {each.name for each in new if isinstance(each, Sym)} & (symbols(expr) - symbols(Call("", old))):
+                return first, Text("")
             for at, argument in enumerate(old):
                 expr = substitute(expr, argument.name, Sym(f"\\argument{at}")) if isinstance(argument, Sym) else expr
             for at, argument in enumerate(new):

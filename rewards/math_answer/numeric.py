@@ -18,6 +18,7 @@ from rewards.math_answer.exact import NotExactError, TooCostlyError, UndefinedEr
 from rewards.math_answer.tree import (
     BINDERS,
     INFINITY,
+    ZERO,
     Add,
     Call,
     Expr,
@@ -70,8 +71,10 @@ def proportional(a: Expr, b: Expr, work: Work) -> int:
             continue
         if not sign:
             continue
-        # a(p) b(q) = a(q) b(p) for all q means that a/b is a constant.
+        # a(p) b(q) = a(q) b(p) for all q means that a/b is a constant, unless a(p) was 0 but for rounding.
         fixed = _Fixed(point)
+        if same(fixed.of(a), ZERO, work) or same(fixed.of(b), ZERO, work):
+            continue
         return sign if _agree([fixed.of(a), b], [a, fixed.of(b)], work) else 0
     return 0
 

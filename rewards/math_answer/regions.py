@@ -80,20 +80,20 @@ def region(answer: Answer, work: Work) -> list[Piece]:
     return _merged(_pieces(answer, work))
 
 
-def variable(answer: Answer) -> str:
-    """The name that inequalities constrain; empty where none is said."""
+def variables(answer: Answer) -> frozenset[str]:
+    """The names that inequalities constrain, which are one where the answer is a set of reals."""
     match answer:
         case Relation(sides, _):
             for side in sides:
                 if isinstance(side, Scalar) and isinstance(side.expr, Call) and _is_name(side.expr):
                     function = len(side.expr.args) == 1 and isinstance(side.expr.args[0], Sym)
-                    return "y" if function and side.expr.name.startswith("fn:") else repr(side.expr)
+                    return frozenset(("y" if function and side.expr.name.startswith("fn:") else repr(side.expr),))
                 names = symbols(side.expr) if isinstance(side, Scalar) else frozenset()
                 if len(names) == 1:
-                    return next(iter(names))
+                    return names
         case Union(parts, _) | Collection(_, parts) | Meet(parts):
-            return next((name for name in map(variable, parts) if name), "")
-    return ""
+            return frozenset[str]().union(*map(variables, parts))
+    return frozenset()
 
 
 def _pieces(answer: Answer, work: Work) -> list[Piece]:
@@ -130,7 +130,7 @@ def _at(item: Answer, work: Work) -> Piece:
 
 def _common(items: tuple[Answer, ...], work: Work) -> list[Piece]:
     """Inequalities side by side hold together; x = 1, x = 2 are two values instead."""
-    names = {variable(item) for item in items}
+    names = variables(Collection("list", items))
     if len(names) != 1 or any(isinstance(item, Relation) and "=" in item.ops for item in items):
         raise NoRegionError
     pieces = [_LINE]

@@ -127,7 +127,7 @@ def _trimmed(tokens: Tokens) -> Tokens:
 
 def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
     """A list, unless all parts are inequalities: `or` unites those, `and` and a comma keep them side by side."""
-    items = [answer(piece) for piece in pieces]
+    items = [_as_one_set(piece, answer(piece)) for piece in pieces]
     if any(isinstance(item, Text) for item in items) and not all(isinstance(item, Text | Scalar) for item in items):
         raise NotMathError("words among values")
     values = [item for item in items if isinstance(item, Scalar)]
@@ -152,6 +152,11 @@ def _several(tokens: Tokens, pieces: list[Tokens]) -> Answer:
     if labelled and isinstance(first, Relation) and all(isinstance(item, Scalar) for item in items[1:]):
         items = [Relation((first.sides[0], value), ("=",)) for value in (first.sides[1], *items[1:])]
     return Collection("list", tuple(part for item in items for part in _flattened(item)))
+
+
+def _as_one_set(piece: Tokens, item: Answer) -> Answer:
+    """{x : x > 3} beside another such set is a set of its own, and no condition."""
+    return Union((item,)) if piece[0].text == "set" and isinstance(item, Relation) else item
 
 
 def _congruent(items: list[Answer]) -> list[Answer]:
