@@ -83,6 +83,16 @@ def group_advantages(
     return np.divide(centred, scale, out=np.zeros_like(centred), where=np.isfinite(scale) & (scale > 0))
 
 
+def scale_of(
+    rewards: Float[Array, "P G"], lengths: Int[Array, "P G"], config: AdvantageConfig
+) -> Float[Array, "P 1"] | Float[Array, "1 1"]:
+    """What `group_advantages` divides by, for each group or for all; what is divided by 0 becomes 0."""
+    if config.scale == "none":
+        return np.ones((1, 1))
+    valid = ~np.isnan(rewards)
+    return _scale(rewards, np.where(valid, _centred(rewards, lengths, valid, config.centre), 0.0), valid, config)
+
+
 def _centred(
     rewards: Float[Array, "P G"], lengths: Int[Array, "P G"], valid: Bool[Array, "P G"], centre: Centre
 ) -> Float[Array, "P G"]:

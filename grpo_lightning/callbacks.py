@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import cast
@@ -11,12 +12,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
+from grpo_lightning.combine import Combined, Way
 from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import Rollout
 from grpo_lightning.module import GRPOModule
+from grpo_lightning.parts import Part
 from grpo_lightning.preparation import Prepared
 from grpo_lightning.sharding import full_state
 from grpo_lightning.types import Scores
+from grpo_lightning.ways import followed
 
 
 class SampleLog(Callback):
@@ -132,6 +136,8 @@ PAGES = {
         "conflict: share of completions that two rewards pull apart": r"^conflict/",
         "groups without signal": r"^reward/[^/]+/zero_signal$",
         "spread": r"^reward/[^/]+/std$",
+        "smallest and largest": r"^reward/[^/]+/(min|max)$",
+        "share of completions that it applies to": r"^reward/[^/]+/applies$",
     },
 }
 """Pages of TensorBoard's CUSTOM SCALARS tab: title of a chart -> the metrics in it."""
@@ -150,13 +156,24 @@ class Pages(Callback):
                     logger.experiment.add_custom_scalars(layout)
 
 
-class WatchBalance(Callback):
-    """Warns, once for each pair, when training follows a reward of small weight more than one of large weight.
+NORMALISED = ("mo_grpo", "gdpo", "gd2po", "lexicographic")
+"""Ways that keep to the weights already."""
 
-    What is followed is the mean correlation of reward and advantage over the last `window` rollouts.
+LARGER, CLEARLY = 1.5, 0.1
+"""From this ratio on a weight is larger than another; by this much a correlation is."""
+
+
+class WatchBalance(Callback):
+    """Warns, once for each pair, when training follows an objective of small weight more than one of large weight.
+
+    What is followed is the mean correlation of reward and advantage over the last `window` rollouts in which both vary,
+    counted negative where it runs against the weight. Constraints pull by multipliers, tiers come one after the other,
+    and `tchebycheff` follows what falls shortest: none of these is out of balance.
     """
 
     def __init__(self, window: int = 20) -> None:
+        if window < 1:
+            raise ValueError(f"WatchBalance.window: {window} is refused; it must be at least 1")
         self.window = window
         self.seen: dict[str, deque[float]] = {}
         self.warned: set[tuple[str, str]] = set()
@@ -166,21 +183,34 @@ class WatchBalance(Callback):
     ) -> None:
         module = cast(GRPOModule, pl_module)
         assert module.last is not None
-        weights = dict(zip(module.last.parts, np.abs(module.last.combined.weights).tolist(), strict=True))
-        for name in weights:
-            value = trainer.callback_metrics.get(f"reward/{name}/followed")
-            if value is not None:
-                self.seen.setdefault(name, deque(maxlen=self.window)).append(abs(float(value)))
+        for line in self.noticed(module.recipe.combine.way, module.last.parts, module.last.combined):
+            rank_zero_warn(line)
+
+    def noticed(self, way: Way, parts: Mapping[str, Part], combined: Combined) -> list[str]:
+        """Takes one more rollout into account; what is to be said of it."""
+        if way == "tchebycheff":
+            return []
+        weights: dict[str, float] = {}
+        for k, (name, part) in enumerate(parts.items()):
+            if part.trains:
+                weights[name] = abs(float(combined.weights[k]))
+                value = followed(combined.trained[:, :, k], combined.advantages) * float(combined.signs[k])
+                if not np.isnan(value):
+                    self.seen.setdefault(name, deque(maxlen=self.window)).append(value)
         means = {name: float(np.mean(seen)) for name, seen in self.seen.items() if len(seen) == self.window}
+        lines = []
         for large, small in permutations(means, 2):
-            outweighs = 0 < 1.5 * weights[small] < weights[large]
-            if outweighs and means[small] > means[large] + 0.1 and (large, small) not in self.warned:
+            outweighs = 0 < LARGER * weights[small] < weights[large] and parts[large].tier == parts[small].tier
+            if outweighs and means[small] > means[large] + CLEARLY and (large, small) not in self.warned:
                 self.warned.add((large, small))
-                rank_zero_warn(
+                kept = "a gate or other weights help"
+                ways = "combine.way: mo_grpo or gdpo, a gate, or tiers keep to the weights"
+                advice = kept if way in NORMALISED else ways
+                lines.append(
                     f"rewards: training follows {small!r} (weight {weights[small]:g}, correlation {means[small]:.2f}) "
-                    f"more than {large!r} (weight {weights[large]:g}, {means[large]:.2f}); combine.way: mo_grpo or "
-                    "gdpo, a gate, or tiers keep to the weights"
+                    f"more than {large!r} (weight {weights[large]:g}, {means[large]:.2f}); {advice}"
                 )
+        return lines
 
 
 def _cell(text: str) -> str:

@@ -1,21 +1,25 @@
-"""Several rewards -> one advantage: R stays (P, G, K) up to here, and NaN means "does not apply here".
+"""Several rewards -> one advantage: how, with which weights, and what is remembered from rollout to rollout.
 
-Pure functions of the rewards of all ranks, so that every statistic is global, and of a state that is part of the
-checkpoint. z_k is the advantage of reward k alone. With one reward of weight 1 every way but `hypervolume`, which sets
-the size of steps, is plain GRPO.
+R stays (P, G, K) up to here, and NaN means "does not apply here". Pure functions of the rewards of all ranks, so that
+every statistic is global, and of a state that is part of the checkpoint; `ways` has the mathematics of each way. What
+is said of the policy (means of constraints, fronts, the best seen, coefficients of variation) is over everything that
+was generated and a gate lets through; what trains, over the completions that filters leave. With one reward of weight 1
+every way but `hypervolume`, which sets the size of steps, is plain GRPO.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from grpo_lightning.advantages import AdvantageConfig, group_advantages, keep_best
+from grpo_lightning import ways
+from grpo_lightning.advantages import AdvantageConfig, keep_best
 from grpo_lightning.pareto import hypervolume, non_dominated
 from grpo_lightning.parts import Part
+from grpo_lightning.ways import Batch, Parted
 
 Array = np.ndarray
 
@@ -23,11 +27,15 @@ Way = Literal[
     "sum", "mo_grpo", "gdpo", "gd2po", "lexicographic", "constrained", "ctwa", "saw", "tchebycheff", "hypervolume"
 ]
 
-NORMALISED = ("mo_grpo", "gdpo", "gd2po", "lexicographic", "constrained")
-"""The ways that add up advantages of the rewards instead of the rewards."""
-
-CORNER = 0.0
-"""Where hypervolumes are measured from, in every reward."""
+USED_BY: Mapping[str, tuple[Way, ...]] = {
+    "rate": ("constrained", "ctwa"),
+    "damping": ("constrained",),
+    "largest": ("constrained", "ctwa"),
+    "agreement": ("gd2po",),
+    "follow": ("ctwa",),
+    "memory": ("ctwa", "saw"),
+}
+"""Settings that only some ways look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,7 @@ class CombineConfig:
     follow: float = 0.5
     """Of ctwa: the correlation with the advantage that the largest weight is due; others in proportion."""
     memory: float = 0.9
-    """Of ctwa and saw: decay of the running means that they look at."""
+    """Of ctwa and saw: decay of the running means that they look at; 0: this rollout alone."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -61,32 +69,68 @@ class CombineConfig:
             "follow": (0 < self.follow <= 1, "above 0 and at most 1"),
             "memory": (0 <= self.memory < 1, "at least 0 and below 1"),
         }
+        defaults = {field.name: field.default for field in fields(self)}
         for name, (holds, right) in checks.items():
             if not holds:
                 raise ValueError(f"combine.{name}: {getattr(self, name)} is refused; it must be {right}")
+            if self.way not in USED_BY[name] and getattr(self, name) != defaults[name]:
+                users = " and ".join(USED_BY[name])
+                raise ValueError(f"combine.{name}: has no effect with combine.way {self.way!r}, only with {users}")
 
-    def check(self, parts: Mapping[str, Part], advantage: AdvantageConfig) -> None:
-        """Refuses parts that contradict the way, or one another."""
-        objectives = [name for name, part in parts.items() if part.role == "objective" and part.weight != 0]
+    def check(self, parts: Mapping[str, Part], advantage: AdvantageConfig, judge: str | None = None) -> None:
+        """Refuses parts that contradict the way, or one another. `judge` names the reward by which silent groups are
+        left out, if they are.
+        """
+        objectives = {name: part for name, part in parts.items() if part.trains}
         if not objectives:
             raise ValueError("rewards: none is an objective with a weight, so there is nothing to train on")
-        constraints = [name for name, part in parts.items() if part.role == "constraint"]
-        if (self.way == "constrained") != bool(constraints):
-            raise ValueError("combine.way: 'constrained' and rewards with `role: constraint` need one another")
-        tiers = {parts[name].tier for name in objectives}
-        if (self.way == "lexicographic") != (len(tiers) > 1):
-            raise ValueError("combine.way: 'lexicographic' and rewards in more than one tier need one another")
-        if self.way in ("tchebycheff", "hypervolume") and any(part.smallest_weight < 0 for part in parts.values()):
-            raise ValueError(f"combine.way: {self.way!r} measures distances, so it needs positive weights")
+        for name, part in parts.items():
+            self._check_part(name, part, parts)
+        if self.way == "constrained" and not any(part.role == "constraint" for part in parts.values()):
+            raise ValueError("combine.way: 'constrained' needs a reward with `role: constraint`, and its bound")
+        lowest = max(part.tier for part in objectives.values())
+        if self.way == "lexicographic" and all(part.tier == lowest for part in objectives.values()):
+            raise ValueError(f"combine.way: 'lexicographic' needs objectives in two tiers or more; all are in {lowest}")
+        if self.way == "lexicographic" and judge is not None and parts[judge].tier < lowest:
+            raise ValueError(
+                f"filters.silent: leaves out groups that {judge!r} does not tell apart, where 'lexicographic' asks the "
+                "next tier; set filters.silent: train"
+            )
         if self.way in ("mo_grpo", "gdpo", "gd2po") and advantage.scale == "none":
             raise ValueError(
                 f"advantage.scale: 'none' leaves {self.way!r} nothing to normalise by; use combine.way: sum"
             )
-        for name, part in parts.items():
-            if unknown := set(part.gate) - set(parts):
-                raise ValueError(f"rewards.{name}.gate: no reward is named {', '.join(sorted(unknown))}")
-            if name in part.gate:
-                raise ValueError(f"rewards.{name}.gate: a reward cannot be its own gate")
+        negative = [name for name, part in objectives.items() if part.smallest_weight < 0]
+        if negative and self.way in ("tchebycheff", "hypervolume"):
+            raise ValueError(
+                f"rewards.{negative[0]}.weight: is negative, but combine.way {self.way!r} measures distances; "
+                "turn the reward round instead"
+            )
+        if advantage.scale == "mean" and (negative or self.way == "tchebycheff"):
+            raise ValueError(
+                "advantage.scale: 'mean' needs sums of at least 0; "
+                + (f"rewards.{negative[0]}.weight is negative" if negative else "combine.way 'tchebycheff' has none")
+            )
+
+    def _check_part(self, name: str, part: Part, parts: Mapping[str, Part]) -> None:
+        if unknown := set(part.gate) - set(parts):
+            raise ValueError(
+                f"rewards.{name}.gate: no reward is named {', '.join(sorted(unknown))}; there are {', '.join(parts)}"
+            )
+        if name in part.gate:
+            raise ValueError(f"rewards.{name}.gate: a reward cannot be its own gate")
+        if part.role == "constraint" and self.way != "constrained":
+            raise ValueError(f"rewards.{name}.role: 'constraint' needs combine.way: constrained; it is {self.way!r}")
+        if part.first_multiplier > self.largest:
+            raise ValueError(
+                f"rewards.{name}.weight: a multiplier cannot start at {part.first_multiplier:g}, above "
+                f"combine.largest, {self.largest:g}"
+            )
+        if part.tier != 0 and not (part.trains and self.way == "lexicographic"):
+            raise ValueError(
+                f"rewards.{name}.tier: {part.tier} has no effect; only objectives have tiers, with combine.way: "
+                "lexicographic"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +146,13 @@ class State:
     """Of ctwa: correlations with the advantage; of saw: coefficients of variation. NaN before the first."""
     ideal: tuple[float, ...]
     """Of tchebycheff: the best value seen."""
+    corner: tuple[float, ...]
+    """Of hypervolume: where it is measured from, the first mean of each; NaN before."""
     front: tuple[tuple[float, ...], ...] = ()
     """Of hypervolume: the batch means on the Pareto front so far."""
+
+
+COLUMNS = ("multipliers", "growth", "running", "ideal", "corner")
 
 
 def start_state(parts: Mapping[str, Part]) -> State:
@@ -113,6 +162,7 @@ def start_state(parts: Mapping[str, Part]) -> State:
         growth=(0.0,) * len(parts),
         running=(math.nan,) * len(parts),
         ideal=(-math.inf,) * len(parts),
+        corner=(math.nan,) * len(parts),
     )
 
 
@@ -129,9 +179,9 @@ def restored(checkpoint: Mapping[str, Any], start: State, names: Sequence[str]) 
         fresh = getattr(start, field)
         return tuple(checkpoint[field][known[name]] if name in known else fresh[k] for k, name in enumerate(names))
 
-    columns = {field: column(field) for field in ("multipliers", "growth", "running", "ideal")}
-    front = checkpoint["front"] if list(names) == list(checkpoint["names"]) else ()
-    return State(rollouts=checkpoint["rollouts"], front=front, **columns)
+    places = [known.get(name) for name in names]
+    front = tuple(tuple(math.nan if k is None else point[k] for k in places) for point in checkpoint["front"])
+    return State(rollouts=checkpoint["rollouts"], front=front, **{field: column(field) for field in COLUMNS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,92 +192,90 @@ class Combined:
     total: Float[Array, "P G"]
     """The weighted sum of the objectives; NaN where nothing with a weight applies."""
     contributions: Float[Array, "P G K"]
-    """What each reward brings in: w_k z_k, or w_k (r_k - centre) where rewards are summed first; 0 where it does not
-    apply."""
+    """What each reward brings in; they add up to the advantages, but for the mean that whitening takes off and for
+    advantage.centre: runner_up."""
     weights: Float[Array, " K"]
     """As used: scheduled, adapted; a constraint's multiplier, negative for at_most."""
+    means: Float[Array, " K"]
+    """Of each reward over everything generated that it applies to and its gates let through: what bounds are about."""
+    signs: Float[Array, " K"]
+    """-1 of what is to be low."""
+    trained: Float[Array, "P G K"]
+    """The rewards as they came, NaN also where a completion was left out."""
     state: State
     """For the next rollout."""
 
 
 def combine(
     rewards: Float[Array, "P G K"],
+    kept: Bool[Array, "P G"],
     lengths: Int[Array, "P G"],
     named: Mapping[str, Part],
     config: CombineConfig,
     advantage: AdvantageConfig,
     state: State,
 ) -> Combined:
-    """The advantages of one rollout of all ranks; `named` has a part for each of the K rewards, in their order."""
-    parts = list(named.values())
-    values = gated(rewards, list(named), parts) / np.array([part.scale for part in parts])
-    weights = current_weights(parts, config, state)
-    total = weighted_sum(values, weights)
-    kept = keep_best(total, lengths, advantage)
-    values = np.where(np.isnan(kept)[:, :, None] & ~np.isnan(total)[:, :, None], np.nan, values)
-    constraint = np.array([part.role == "constraint" for part in parts])
-    alone = each_alone(values, lengths, (weights != 0) | constraint, advantage)
-    state = replace(state, rollouts=state.rollouts + 1)
-    match config.way:
-        case "sum" | "ctwa" | "saw":
-            result = group_advantages(kept, lengths, advantage)
-        case "mo_grpo":
-            result = alone @ weights
-        case "gdpo":
-            result = alone @ weights if np.count_nonzero(weights) == 1 else whitened(alone @ weights, ~np.isnan(kept))
-        case "gd2po":
-            result = without_conflicts(alone * weights, ~np.isnan(kept), config.agreement)
-        case "lexicographic":
-            result = by_tier(alone * weights, [part.tier for part in parts])
-        case "constrained":
-            signs, wrong = (
-                np.array([1.0 if part.at_most is None else -1.0 for part in parts]),
-                violations(values, parts),
-            )
-            # Dual ascent, https://arxiv.org/abs/2007.03964: lambda sums up violations, and acts with one more of them.
-            multipliers = np.clip(np.array(state.multipliers) + config.rate * wrong, 0.0, config.largest)
-            acting = np.clip(multipliers + config.damping * wrong, 0.0, config.largest)
-            weights = weights + signs * acting
-            result = group_advantages(kept, lengths, advantage) + alone @ np.where(constraint, weights, 0.0)
-            state = replace(state, multipliers=tuple(multipliers.tolist()))
-        case "tchebycheff":
-            ideal = np.fmax(state.ideal, np.nanmax(values, axis=(0, 1), initial=-np.inf))
-            result = group_advantages(worst_shortfall(values, weights, ideal), lengths, advantage)
-            state = replace(state, ideal=tuple(ideal.tolist()))
-        case "hypervolume":
-            growth, front = advance(values, weights, state.front)
-            result = (0.5 + 1.5 * math.tanh(growth)) * group_advantages(kept, lengths, advantage)
-            state = replace(state, front=front)
-    state = adapted(values, result, weights, config, state)
-    if config.way not in NORMALISED:
-        alone = each_alone(values, lengths, weights != 0, replace(advantage, scale="none"))
-    return Combined(advantages=result, total=total, contributions=alone * weights, weights=weights, state=state)
+    """The advantages of one rollout of all ranks; `named` has a part for each of the K rewards, in their order.
 
-
-# ------------------------------------------------------------------------------------------------------- the pieces
-
-
-def each_alone(
-    values: Float[Array, "P G K"], lengths: Int[Array, "P G"], wanted: Bool[Array, " K"], advantage: AdvantageConfig
-) -> Float[Array, "P G K"]:
-    """z_k of the rewards that are wanted, zeros for the others."""
-    alone = np.zeros(values.shape)
-    for k in np.flatnonzero(wanted):
-        alone[:, :, k] = group_advantages(values[:, :, k], lengths, advantage)
-    return alone
-
-
-def weighted_sum(rewards: Float[Array, "P G K"], weights: Float[Array, " K"]) -> Float[Array, "P G"]:
-    """R = sum_k w_k r_k.
-
-    Where a reward does not apply to one completion, the mean of the group's other values stands in: the completion
-    neither gains nor loses by it. Where it applies to nobody in the group, it adds nothing. A completion to which no
-    reward with a weight applies is NaN.
+    `rewards` are those of everything generated, `kept` is what trains.
     """
-    valid = ~np.isnan(rewards)
-    total = (np.where(valid, rewards, _group_means(rewards, valid)) * weights).sum(axis=2)
-    applies = (valid & (weights != 0)).any(axis=2)
-    return np.where(applies, total, np.nan)
+    if np.isinf(rewards).any():
+        name = list(named)[int(np.argwhere(np.isinf(rewards))[0, 2])]
+        raise ValueError(f"rewards.{name}: an infinity reached the advantages; rewards must be finite")
+    parts = list(named.values())
+    scales, signs = np.array([part.scale for part in parts]), np.array([part.sign_at(state.rollouts) for part in parts])
+    is_open = ways.passing(rewards, named)
+    seen = np.where(is_open, rewards, np.nan) / scales
+    trained = np.where(kept[:, :, None], rewards, np.nan)
+    compared: Literal["group", "batch"] = "batch" if advantage.centre in ("batch", "none") else "group"
+    values = ways.shut(trained, is_open, signs, compared) / scales
+    state = varied(seen, config, state)
+    weights = current_weights(parts, config, state)
+    total = ways.weighted_sum(values, weights)
+    if advantage.keep is not None:
+        best = ~np.isnan(keep_best(total, lengths, advantage))[:, :, None]
+        values, trained = np.where(best, values, np.nan), np.where(best, trained, np.nan)
+    several = sum(part.trains for part in parts) > 1
+    batch = Batch(values=values, weights=weights, lengths=lengths, advantage=advantage, several=several)
+    (result, contributions), used, state = advanced(batch, seen, parts, config, state)
+    state = grown(values, result, weights, config, state)
+    return Combined(
+        advantages=result,
+        total=total,
+        contributions=contributions,
+        weights=used,
+        means=column_means(seen) * scales,
+        signs=signs,
+        trained=trained,
+        state=replace(state, rollouts=state.rollouts + 1),
+    )
+
+
+def advanced(
+    batch: Batch, seen: Float[Array, "P G K"], parts: Sequence[Part], config: CombineConfig, state: State
+) -> tuple[Parted, Float[Array, " K"], State]:
+    """The way's advantages and contributions, the weights that it used, and the state that it leaves."""
+    match config.way:
+        case "mo_grpo":
+            return ways.mo_grpo(batch), batch.weights, state
+        case "gdpo":
+            return ways.gdpo(batch), batch.weights, state
+        case "gd2po":
+            return ways.gd2po(batch, config.agreement), batch.weights, state
+        case "lexicographic":
+            return ways.lexicographic(batch, [part.tier for part in parts]), batch.weights, state
+        case "constrained":
+            pulls, state = ascended(violations(seen, parts), parts, config, state)
+            return ways.constrained(batch, pulls), batch.weights + pulls, state
+        case "tchebycheff":
+            ideal = np.fmax(state.ideal, np.where(np.isnan(seen), -np.inf, seen).max(axis=(0, 1)))
+            return ways.tchebycheff(batch, ideal), batch.weights, replace(state, ideal=tuple(ideal.tolist()))
+        case "hypervolume":
+            step, state = stepped(column_means(seen), [part.trains for part in parts], state)
+            result, contributions = ways.summed(batch)
+            return (step * result, step * contributions), batch.weights, state
+        case _:
+            return ways.summed(batch), batch.weights, state
 
 
 def judged(rewards: Float[Array, "P G K"], k: int, weights: Float[Array, " K"]) -> Float[Array, "P G"]:
@@ -235,186 +283,107 @@ def judged(rewards: Float[Array, "P G K"], k: int, weights: Float[Array, " K"]) 
     score, as with rows routed to other rewards, the weighted sum.
     """
     unscored = np.isnan(rewards[:, :, k]).all(axis=1, keepdims=True)
-    return np.where(unscored, weighted_sum(rewards, weights), rewards[:, :, k])
+    return np.where(unscored, ways.weighted_sum(rewards, weights), rewards[:, :, k])
 
 
-def gated(rewards: Float[Array, "P G K"], names: Sequence[str], parts: Sequence[Part]) -> Float[Array, "P G K"]:
-    """The rewards, each closed to completions that do not reach its gates' thresholds; NaN never reaches one.
-
-    The closed get the least that an open one in their group has, and no more than 0: a gate never rewards them.
-    """
-    values = rewards.copy()
-    for k, part in enumerate(parts):
-        if part.gate:
-            reached = [rewards[:, :, names.index(other)] >= threshold for other, threshold in part.gate.items()]
-            is_open = np.all(reached, axis=0)
-            least = np.where(is_open & ~np.isnan(rewards[:, :, k]), rewards[:, :, k], np.inf).min(axis=1, keepdims=True)
-            closed = np.where(np.isnan(rewards[:, :, k]), np.nan, np.minimum(least, 0.0))
-            values[:, :, k] = np.where(is_open, rewards[:, :, k], closed)
-    return values
+# ------------------------------------------------------------------------------------------------ what is remembered
 
 
 def current_weights(parts: Sequence[Part], config: CombineConfig, state: State) -> Float[Array, " K"]:
     """Declared or scheduled, times what they have been adapted by.
 
-    ctwa (https://arxiv.org/abs/2509.11452 for the setting): w_k e^growth_k. saw: w_k x CV_k / mean CV, the running
-    coefficient of variation, so that rewards that have stopped to vary fade.
+    ctwa: w_k e^growth_k. saw (https://arxiv.org/abs/2606.07705): w_k CV_k / mean CV over the objectives, so that
+    rewards that have stopped to vary fade.
     """
     weights = np.array([part.weight_at(state.rollouts) for part in parts], dtype=np.float64)
     if config.way == "ctwa":
         return weights * np.exp(state.growth)
     if config.way == "saw":
         variation = np.array(state.running)
-        trained = (weights != 0) & ~np.isnan(variation)
-        if trained.any() and variation[trained].mean() > 0:
-            return weights * np.where(trained, variation / variation[trained].mean(), 1.0)
+        known = np.array([part.trains for part in parts]) & ~np.isnan(variation)
+        if known.any() and variation[known].mean() > 0:
+            return weights * np.where(known, variation / variation[known].mean(), 1.0)
     return weights
 
 
-def whitened(advantages: Float[Array, "P G"], kept: Bool[Array, "P G"]) -> Float[Array, "P G"]:
-    """(A - mean) / std over the kept completions of the batch, not over their tokens; 0 for the rest (GDPO,
-    https://arxiv.org/abs/2601.05242).
-    """
-    chosen = advantages[kept]
-    if len(chosen) < 2 or chosen.std() == 0:
-        return np.where(kept, advantages, 0.0)
-    return np.where(kept, (advantages - chosen.mean()) / chosen.std(ddof=1), 0.0)
+def varied(seen: Float[Array, "P G K"], config: CombineConfig, state: State) -> State:
+    """With saw's running coefficients of variation, this rollout's included."""
+    if config.way != "saw":
+        return state
+    new = [ways.variation_of(seen[:, :, k]) for k in range(seen.shape[2])]
+    return replace(state, running=_mixed(state.running, new, config.memory))
 
 
-def without_conflicts(
-    weighted: Float[Array, "P G K"], valid: Bool[Array, "P G"], agreement: float
-) -> Float[Array, "P G"]:
-    """Whitened sum over the completions whose rewards do not cancel: of those whose weighted z disagree in sign, only
-    where |sum| / sum of || reaches `agreement` (GD2PO).
-    """
-    total, size = weighted.sum(axis=2), np.abs(weighted).sum(axis=2)
-    disagree = (weighted > 0).any(axis=2) & (weighted < 0).any(axis=2)
-    return whitened(total, valid & ~(disagree & (np.abs(total) < agreement * size)))
-
-
-def by_tier(weighted: Float[Array, "P G K"], tiers: Sequence[int]) -> Float[Array, "P G"]:
-    """In each group the sum over the first tier in which any completion has an advantage."""
-    result = np.zeros(weighted.shape[:2])
-    open_groups = np.ones(len(weighted), dtype=bool)
-    for tier in sorted(set(tiers)):
-        part = weighted[:, :, [k for k, each in enumerate(tiers) if each == tier]].sum(axis=2)
-        speaks = open_groups & (part != 0).any(axis=1)
-        result[speaks] = part[speaks]
-        open_groups &= ~speaks
-    return result
-
-
-def violations(values: Float[Array, "P G K"], parts: Sequence[Part]) -> Float[Array, " K"]:
-    """How far the batch mean of each constraint is on the wrong side of its bound, in units of `scale`; negative on the
-    right one, 0 without a bound or a value.
-    """
-    found = np.zeros(len(parts))
-    for k, part in enumerate(parts):
-        mean = _mean(values[:, :, k])
-        if part.at_least is not None and not math.isnan(mean):
-            found[k] = part.at_least / part.scale - mean
-        if part.at_most is not None and not math.isnan(mean):
-            found[k] = mean - part.at_most / part.scale
-    return found
-
-
-def worst_shortfall(
-    values: Float[Array, "P G K"], weights: Float[Array, " K"], ideal: Float[Array, " K"]
-) -> Float[Array, "P G"]:
-    """-max_k w_k (ideal_k - r_k) over the rewards that apply; reaches parts of a front that no weighted sum does."""
-    trained = weights != 0
-    short = weights[trained] * (ideal[trained] - values[:, :, trained])
-    nothing = np.isnan(short).all(axis=2)
-    return np.where(nothing, np.nan, -np.where(np.isnan(short), -np.inf, short).max(axis=2))
-
-
-def advance(
-    values: Float[Array, "P G K"], weights: Float[Array, " K"], front: Sequence[Sequence[float]]
-) -> tuple[float, tuple[tuple[float, ...], ...]]:
-    """How much the batch means of the rewards with positive weights enlarge the hypervolume, relative to what it was;
-    and the front with them (https://arxiv.org/abs/2509.11452).
-    """
-    trained = [k for k in range(len(weights)) if weights[k] > 0]
-    point = np.array([[_mean(values[:, :, k]) for k in trained]])
-    if not trained or np.isnan(point).any():
-        return 0.0, tuple(map(tuple, front))
-    before = np.array(front).reshape(-1, len(trained))
-    after = np.concatenate([before, point])
-    after = after[non_dominated(after)]
-    corner = np.full(len(trained), CORNER)
-    old, new = hypervolume(before, corner), hypervolume(after, corner)
-    return (new - old) / old if old > 0 else 0.0, tuple(map(tuple, after.tolist()))
-
-
-def adapted(
+def grown(
     values: Float[Array, "P G K"],
     advantages: Float[Array, "P G"],
     weights: Float[Array, " K"],
     config: CombineConfig,
     state: State,
 ) -> State:
-    """The state with the running means and growth of `ctwa` and `saw`.
-
-    ctwa: log w_k += rate x max(0, due_k - running corr(r_k, A)), due_k = follow x w_k / max w, signs as in w.
-    saw: running std / |mean|.
+    """With ctwa's running correlations and growth: log w_k += rate x max(0, due_k - running corr(r_k, A)), where due_k
+    = follow x w_k / max w of the weights as declared, and signs are as in w.
     """
-    if config.way not in ("ctwa", "saw"):
-        return state
-    shown = [followed(values[:, :, k], advantages) if config.way == "ctwa" else _variation(values[:, :, k])
-             for k in range(len(weights))]  # fmt: skip
-    running = [
-        new if math.isnan(old) else old if math.isnan(new) else config.memory * old + (1 - config.memory) * new
-        for old, new in zip(state.running, shown, strict=True)
-    ]
-    state = replace(state, running=tuple(running))
-    if config.way == "saw":
-        return state
     declared = weights / np.exp(state.growth)
+    if config.way != "ctwa" or not declared.any():
+        return state
+    new = [ways.followed(values[:, :, k], advantages) for k in range(len(weights))]
+    running = _mixed(state.running, new, config.memory)
     due = config.follow * np.abs(declared) / np.abs(declared).max()
     ignored = np.where(np.isnan(running), 0.0, np.maximum(0.0, due - np.sign(declared) * running))
     growth = np.minimum(np.array(state.growth) + config.rate * ignored, math.log(config.largest))
-    return replace(state, growth=tuple(np.where(weights != 0, growth, 0.0).tolist()))
+    return replace(state, running=running, growth=tuple(growth.tolist()))
 
 
-# ------------------------------------------------------------------------------------------------------ diagnostics
-
-
-def followed(rewards: Float[Array, "P G"], advantages: Float[Array, "P G"]) -> float:
-    """corr(r_k, A) over the completions that the reward applies to: what training really follows; NaN if either is
-    constant.
+def violations(seen: Float[Array, "P G K"], parts: Sequence[Part]) -> Float[Array, " K"]:
+    """How far the mean of each constraint is on the wrong side of its bound, in units of `scale`; negative on the right
+    one, 0 without a bound or a value.
     """
-    valid = ~np.isnan(rewards)
-    r, a = rewards[valid], advantages[valid]
-    if len(r) < 2 or np.ptp(r) == 0 or np.ptp(a) == 0:
-        return math.nan
-    return float(np.corrcoef(r, a)[0, 1])
+    means, found = column_means(seen), np.zeros(len(parts))
+    for k, part in enumerate(parts):
+        if part.bound is not None and not math.isnan(means[k]):
+            found[k] = part.sign_at(0) * (part.bound / part.scale - means[k])
+    return found
 
 
-def shares(combined: Combined) -> Float[Array, " K"]:
-    """Each reward's part of the advantages: its mean absolute contribution over the sum of these; zeros if all are."""
-    sizes = np.abs(combined.contributions).mean(axis=(0, 1))
-    return sizes / sizes.sum() if sizes.sum() > 0 else sizes
+def ascended(
+    wrong: Float[Array, " K"], parts: Sequence[Part], config: CombineConfig, state: State
+) -> tuple[Float[Array, " K"], State]:
+    """Dual ascent (https://arxiv.org/abs/2007.03964): lambda_k <- lambda_k + rate x violation_k, within 0 and
+    `largest`; and what pulls now, +-(lambda_k + damping x violation_k), within the same: up for at_least, down for
+    at_most.
+    """
+    multipliers = np.clip(np.array(state.multipliers) + config.rate * wrong, 0.0, config.largest)
+    acting = np.clip(multipliers + config.damping * wrong, 0.0, config.largest)
+    pulls = np.array([part.sign_at(0) if part.role == "constraint" else 0.0 for part in parts]) * acting
+    return pulls, replace(state, multipliers=tuple(multipliers.tolist()))
 
 
-def conflicts(combined: Combined, k: int, other: int) -> float:
-    """The share of completions that two rewards pull in opposite directions."""
-    return float((combined.contributions[:, :, k] * combined.contributions[:, :, other] < 0).mean())
+def stepped(means: Float[Array, " K"], trains: Sequence[bool], state: State) -> tuple[float, State]:
+    """0.5 + 1.5 tanh(what these means add to the hypervolume of the front), and the front with them
+    (https://arxiv.org/abs/2509.11452). The volume is in units of `scale`, from the first rollout's means.
+    """
+    corner = np.where(np.isnan(state.corner), means, state.corner)
+    state = replace(state, corner=tuple(corner.tolist()))
+    chosen = np.array(trains)
+    if np.isnan(means[chosen]).any():
+        return 0.5, state
+    front = np.array(state.front).reshape(-1, len(means))
+    before = front[~np.isnan(front[:, chosen]).any(axis=1)]
+    after = np.concatenate([before, means[None]])
+    after = after[non_dominated(after[:, chosen])]
+    volumes = [hypervolume(points[:, chosen], corner[chosen]) for points in (before, after)]
+    return 0.5 + 1.5 * math.tanh(volumes[1] - volumes[0]), replace(state, front=tuple(map(tuple, after.tolist())))
 
 
-def _mean(values: Float[Array, "P G"]) -> float:
-    valid = values[~np.isnan(values)]
-    return float(valid.mean()) if len(valid) else math.nan
+def column_means(seen: Float[Array, "P G K"]) -> Float[Array, " K"]:
+    """The mean of each reward where it applies; NaN where it applies nowhere."""
+    return np.array([ways.mean_of(seen[:, :, k]) for k in range(seen.shape[2])])
 
 
-def _variation(values: Float[Array, "P G"]) -> float:
-    valid = values[~np.isnan(values)]
-    return float(valid.std() / abs(valid.mean())) if len(valid) and valid.mean() != 0 else math.nan
-
-
-def _group_means(rewards: Float[Array, "P G K"], valid: Bool[Array, "P G K"]) -> Float[Array, "P 1 K"]:
-    """Means over the valid entries, 0 without any; within the extremes, so that equal values give just that value."""
-    counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
-    means = np.where(valid, rewards, 0.0).sum(axis=1, keepdims=True) / counts
-    low = np.where(valid, rewards, np.inf).min(axis=1, keepdims=True)
-    high = np.where(valid, rewards, -np.inf).max(axis=1, keepdims=True)
-    return np.where(low <= high, np.clip(means, low, high), 0.0)
+def _mixed(old: Sequence[float], new: Sequence[float], memory: float) -> tuple[float, ...]:
+    """memory x old + (1 - memory) x new; what is NaN does not count."""
+    return tuple(
+        b if math.isnan(a) else a if math.isnan(b) else memory * a + (1 - memory) * b
+        for a, b in zip(old, new, strict=True)
+    )

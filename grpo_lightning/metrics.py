@@ -9,7 +9,6 @@ from torch import Tensor
 from grpo_lightning.advantages import has_signal
 from grpo_lightning.batching import MicroBatch
 from grpo_lightning.collection import Collected
-from grpo_lightning.combine import conflicts, followed, shares
 from grpo_lightning.filters import RIGHT
 from grpo_lightning.generation import Rollout
 from grpo_lightning.logprobs import TokenLogprobs
@@ -18,6 +17,7 @@ from grpo_lightning.objective import ObjectiveConfig, held, off_policy
 from grpo_lightning.preparation import Prepared
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Scores
+from grpo_lightning.ways import conflict, followed, shares
 
 
 class Tally:
@@ -116,9 +116,11 @@ def tally_prepared(tally: Tally, found: Collected, batch: Prepared) -> None:
 
 
 def tally_parts(tally: Tally, batch: Prepared) -> None:
-    """Each reward's spread, what of it is followed, and how rewards pull against each other; over all ranks."""
+    """Each reward's spread over everything generated; and of what trains, how much it is followed, and how rewards pull
+    against each other. Over all ranks.
+    """
     combined, trained = batch.combined, []
-    share = shares(combined)
+    share = shares(combined.contributions)
     for k, (name, part) in enumerate(batch.parts.items()):
         values = batch.values[:, :, k]
         found = values[~np.isnan(values)]
@@ -128,9 +130,9 @@ def tally_parts(tally: Tally, batch: Prepared) -> None:
             tally.add(f"reward/{name}/max", float(found.max()))
             scored = ~np.isnan(values).all(axis=1)
             tally.add(f"reward/{name}/zero_signal", float((~has_signal(values[scored])).mean()))
-        if (bound := part.at_least if part.at_most is None else part.at_most) is not None and len(found):
-            tally.add(f"reward/{name}/above_bound", float(found.mean()) - bound)
-        correlation = followed(values, combined.advantages)
+        if part.bound is not None and not np.isnan(combined.means[k]):
+            tally.add(f"reward/{name}/above_bound", float(combined.means[k]) - part.bound)
+        correlation = followed(combined.trained[:, :, k], combined.advantages)
         if not np.isnan(correlation):
             tally.add(f"reward/{name}/followed", correlation)
         if combined.weights[k] or part.role == "constraint":
@@ -138,7 +140,10 @@ def tally_parts(tally: Tally, batch: Prepared) -> None:
             tally.add(f"reward/{name}/share", float(share[k]))
             tally.add(f"reward/{name}/weight", float(combined.weights[k]))
     for (k, name), (other, other_name) in combinations(trained, 2):
-        tally.add(f"conflict/{name}-{other_name}", conflicts(combined, k, other))
+        sign = float(combined.signs[k] * combined.signs[other])
+        apart = conflict(combined.trained[:, :, k], combined.trained[:, :, other], sign)
+        if not np.isnan(apart):
+            tally.add(f"conflict/{name}-{other_name}", apart)
 
 
 def tally_times(tally: Tally, found: Collected, *, started: float, updating: float, ended: float, ranks: Ranks) -> None:

@@ -50,6 +50,10 @@ class Recipe:
 
     def all_parts(self, rewards: Mapping[str, Part]) -> dict[str, Part]:
         """What is combined, by name: the rewards, and the length penalty if there is one."""
+        if self.advantage.overlong_share > 0 and OVERLONG in rewards:
+            raise ValueError(
+                f"rewards: {OVERLONG!r} is the penalty of advantage.overlong_share; name the reward otherwise"
+            )
         return dict(rewards) | ({OVERLONG: Part()} if self.advantage.overlong_share > 0 else {})
 
     def check(self, group_size: int, *, single_update: bool) -> None:
@@ -76,7 +80,7 @@ class Prepared:
     combined: Combined
     """Of all ranks."""
     values: Float[np.ndarray, "N G K"]
-    """The rewards that were combined, of all ranks, in the order of `parts`."""
+    """The rewards of everything generated, of all ranks, in the order of `parts`."""
     parts: Mapping[str, Part]
     samples: list[Sample]
     masked: dict[str, tuple[float, float]]
@@ -116,13 +120,13 @@ def prepare(
     keep = np.zeros(lengths.shape, dtype=bool)
     for s in samples:
         keep[s.group, s.sample] = True
-    rewards = np.where(keep[:, :, None], found.scores.rewards, np.nan)
+    rewards = found.scores.rewards
     if recipe.advantage.overlong_share > 0:
-        penalty = np.where(keep, overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_share), np.nan)
-        rewards = np.dstack([rewards, penalty])
-    everywhere = ranks.gather(np.dstack([rewards, lengths]))
-    values, all_lengths = np.split(np.concatenate(everywhere), [rewards.shape[2]], axis=2)
-    combined = combine(values, all_lengths[:, :, 0].astype(int), parts, recipe.combine, recipe.advantage, state)
+        rewards = np.dstack([rewards, overlong_penalty(lengths, max_tokens, recipe.advantage.overlong_share)])
+    everywhere = ranks.gather(np.dstack([keep, lengths, rewards]))
+    stacked = np.concatenate(everywhere)
+    kept, all_lengths, values = stacked[:, :, 0] > 0, stacked[:, :, 1].astype(int), stacked[:, :, 2:]
+    combined = combine(values, kept, all_lengths, parts, recipe.combine, recipe.advantage, state)
     start = sum(map(len, everywhere[: ranks.rank]))
     own = slice(start, start + len(rewards))
     samples = with_advantages(samples, combined.advantages[own])

@@ -1,10 +1,12 @@
 """Draws the Pareto front of finished runs on held-out prompts, with its hypervolume for each way of combining.
 
-    python scripts/front.py runs/*                          # of any runs that left a summary.json
-    python scripts/front.py --sweep runs/front              # first trains the sweep of configs/brevity.yaml
+    python scripts/front.py runs/*                                       # of any runs that left a summary.json
+    python scripts/front.py runs/* --high accuracy reward/format --low length
+    python scripts/front.py --sweep runs/front                           # first trains that of configs/brevity.yaml
 
-Two objectives, each a measure of summary.json and whether it is to be high or low. Writes front.png and front.md beside
-the runs (or into --folder). Hypervolume is measured from the worst corner that is given, in the measures' own units.
+Objectives are measures of summary.json that are to be high or low; with more than two the picture has a panel for each
+pair. Writes front.png and front.md beside the runs (or into --folder). Hypervolume is measured from a corner, in the
+measures' own units: what is worse than the corner in any of them counts nothing.
 """
 
 import argparse
@@ -14,19 +16,37 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
+from grpo_lightning.combine import CombineConfig
 from grpo_lightning.pareto import hypervolume, non_dominated
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)
 BOUNDS = (14, 18, 22, 26, 30)
 WAYS = ("sum", "mo_grpo", "gdpo", "tchebycheff")
+SWEPT_FROM = (0.0, 44.0)
+"""Corner of the sweep: nothing right, in the most tokens that there may be."""
 BREVITY = {"class_path": "rewards.length.Target", "init_args": {"tokens": 1, "falloff": 44}}
 """1 for a single token, 0 from 45 on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One objective."""
+
+    measure: str
+    low: bool
+    """Whether it is to be low."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.measure} ({'lower' if self.low else 'higher'} is better)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,61 +57,93 @@ class Point:
     way: str
     label: str
     """What sets the run apart: weights, and bounds of constraints."""
-    values: tuple[float, float]
+    values: tuple[float, ...]
 
 
-def read(folder: Path, measures: Sequence[str]) -> Point:
+def read(folder: Path, axes: Sequence[Axis]) -> Point:
     """What the run at `folder` has reached after training."""
-    after = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["after"]
-    if missing := [measure for measure in measures if measure not in after]:
+    try:
+        after = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["after"]
+        model = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise SystemExit(f"{folder}: is no run that this can read: {type(error).__name__} {error}") from error
+    if missing := [axis.measure for axis in axes if axis.measure not in after]:
         raise SystemExit(f"{folder}: summary.json has no {', '.join(missing)}; it has {', '.join(after)}")
-    model = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model"]
-    bounds = [f"{r['name']} ≤ {r['at_most']:g}" for r in model["rewards"] if r.get("at_most") is not None]
-    weights = [f"{r['name']} {r['weight']:g}" for r in model["rewards"] if r["weight"] and r["role"] == "objective"]
-    x, y = (float(after[measure]) for measure in measures)
-    return Point(name=folder.name, way=model["combine"]["way"], label=", ".join(bounds or weights), values=(x, y))
+    values = tuple(float(after[axis.measure]) for axis in axes)
+    return Point(name=folder.name, way=way_of(model), label=label_of(model["rewards"]), values=values)
 
 
-def oriented(values: np.ndarray, low: Sequence[bool]) -> np.ndarray:
+def way_of(model: dict[str, Any]) -> str:
+    """How the run combined its rewards, as the README's table has it."""
+    way = str(model.get("combine", {}).get("way", "sum"))
+    centred = way == "sum" and model.get("advantage", {}).get("scale") == "none"
+    gated = any(reward.get("gate") for reward in model["rewards"])
+    return way + (", centred" if centred else "") + (", gated" if gated else "")
+
+
+def label_of(rewards: Sequence[dict[str, Any]]) -> str:
+    """Weights of the objectives, and bounds."""
+    words = []
+    for reward in rewards:
+        name, weight = reward.get("name") or str(reward["reward"]), reward.get("weight", 1.0)
+        shown = f"{weight['start']:g}…{weight['end']:g}" if isinstance(weight, dict) else f"{weight:g}"
+        for key, sign in (("at_most", "≤"), ("at_least", "≥")):
+            if reward.get(key) is not None:
+                words.append(f"{name} {sign} {reward[key]:g}")
+        if weight and reward.get("role", "objective") == "objective":
+            words.append(f"{name} {shown}")
+    return ", ".join(words)
+
+
+def oriented(values: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """With every objective to be maximised."""
-    return values * np.where(low, -1.0, 1.0)
+    return values * np.where([axis.low for axis in axes], -1.0, 1.0)
 
 
-def table(points: Sequence[Point], measures: Sequence[str], low: Sequence[bool], corner: Sequence[float]) -> str:
+def worst(points: Sequence[Point], axes: Sequence[Axis]) -> tuple[float, ...]:
+    """The corner of the worst that any run has reached of each objective."""
+    values = oriented(np.array([point.values for point in points]), axes).min(axis=0)
+    return tuple(oriented(values, axes).tolist())
+
+
+def table(points: Sequence[Point], axes: Sequence[Axis], corner: Sequence[float]) -> str:
     """Markdown: the front of each way with its hypervolume, then every run."""
-    reference = oriented(np.array(corner), low)
-    lines = ["| way | runs | on its front | hypervolume |", "|---|---|---|---|"]
+    reference, measures = oriented(np.array(corner), axes), [axis.measure for axis in axes]
+    where = ", ".join(f"{measure} {value:.4g}" for measure, value in zip(measures, corner, strict=True))
+    lines = [f"| way | runs | on its front | hypervolume from ({where}) |", "|---|---|---|---|"]
     for way in sorted({point.way for point in points}):
-        values = oriented(np.array([point.values for point in points if point.way == way]), low)
+        values = oriented(np.array([point.values for point in points if point.way == way]), axes)
         volume = hypervolume(values, reference)
         lines.append(f"| {way} | {len(values)} | {int(non_dominated(values).sum())} | {volume:.3g} |")
-    front = non_dominated(oriented(np.array([point.values for point in points]), low))
-    lines += ["", f"| way | run | {measures[0]} | {measures[1]} | on the front of all |", "|---|---|---|---|---|"]
+    front = non_dominated(oriented(np.array([point.values for point in points]), axes))
+    head = ["way", "run", "settings", *measures, "on the front of all"]
+    lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for point, best in zip(points, front, strict=True):
-        x, y = point.values
-        lines.append(f"| {point.way} | {point.label} | {x:.4g} | {y:.4g} | {'yes' if best else ''} |")
+        cells = [point.way, point.name, point.label, *(f"{value:.4g}" for value in point.values), "yes" if best else ""]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def draw(points: Sequence[Point], measures: Sequence[str], low: Sequence[bool], path: Path) -> None:
-    """One colour a way; its front is a line."""
+def draw(points: Sequence[Point], axes: Sequence[Axis], path: Path) -> None:
+    """A panel for each pair of objectives; one colour a way; its front is a line."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib import pyplot  # slow to load
 
-    figure, axis = pyplot.subplots(figsize=(7, 5))
-    for way in sorted({point.way for point in points}):
-        values = np.array([point.values for point in points if point.way == way])
-        dots = axis.scatter(values[:, 0], values[:, 1], label=way, alpha=0.7)
-        front = values[non_dominated(oriented(values, low))]
-        front = front[np.argsort(front[:, 0])]
-        axis.step(front[:, 0], front[:, 1], where="pre", color=dots.get_facecolor()[0], alpha=0.7)
-    titles = [
-        f"{name} ({'lower' if is_low else 'higher'} is better)" for name, is_low in zip(measures, low, strict=True)
-    ]
-    axis.set_xlabel(titles[0])
-    axis.set_ylabel(titles[1])
-    axis.legend()
-    axis.grid(alpha=0.3)
+    pairs = list(combinations(range(len(axes)), 2))
+    figure, panels = pyplot.subplots(1, len(pairs), figsize=(7 * len(pairs), 5), squeeze=False)
+    for panel, pair in zip(panels[0], pairs, strict=True):
+        shown = [axes[i] for i in pair]
+        for way in sorted({point.way for point in points}):
+            values = np.array([[point.values[i] for i in pair] for point in points if point.way == way])
+            dots = panel.scatter(values[:, 0], values[:, 1], label=way, alpha=0.7)
+            front = values[non_dominated(oriented(values, shown))]
+            front = front[np.argsort(front[:, 0])]
+            step = "post" if shown[0].low else "pre"  # what is reached at an x is the best of those no worse in x
+            panel.step(front[:, 0], front[:, 1], where=step, color=dots.get_facecolor()[0], alpha=0.7)
+        panel.set_xlabel(shown[0].title)
+        panel.set_ylabel(shown[1].title)
+        panel.grid(alpha=0.3)
+    panels[0][0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
@@ -106,8 +158,10 @@ def sweep(folder: Path) -> list[Path]:
             runs.append(run)
             if not (run / "summary.json").exists():
                 args = ["fit", "--config", str(ROOT / "configs" / "brevity.yaml"), "--run", run.name]
-                args += ["--runs", str(folder), "--trainer.enable_progress_bar", "false", *of(way, setting)]
-                subprocess.run([sys.executable, "-m", "grpo_lightning", *args], check=True)
+                args += ["--runs", str(folder), "--ckpt_path", "last"]  # goes on with a run that was ended
+                args += ["--trainer.enable_progress_bar", "false", *of(way, setting)]
+                if subprocess.run([sys.executable, "-m", "grpo_lightning", *args], check=False).returncode:
+                    raise SystemExit(f"{run}: this run of the sweep failed; the same command goes on from here")
     return runs
 
 
@@ -123,28 +177,50 @@ def of(way: str, setting: float) -> list[str]:
     plain = {"role": "objective", "at_most": None, "scale": 1.0}
     rewards = [reward | plain for reward in rewards if reward["name"] != "tokens"]
     rewards.append({"name": "brevity", "weight": setting, "reward": BREVITY} | plain)
-    combine = json.dumps({"way": way})
+    combine = json.dumps({"way": way, **{key: CombineConfig.__dict__[key] for key in ("rate", "damping", "largest")}})
     return ["--model.rewards", json.dumps(rewards), "--model.combine", combine, "--model.advantage.scale", "group"]
+
+
+def chosen(given: argparse.Namespace) -> list[Path]:
+    """The folders of runs that have ended; says which others were named."""
+    runs = [*given.runs, *(sweep(given.sweep) if given.sweep else [])]
+    if missing := [run for run in runs if not run.exists()]:
+        raise SystemExit(f"{missing[0]}: there is no such folder")
+    finished = [run for run in runs if (run / "summary.json").is_file()]
+    for run in runs:
+        if run.is_dir() and run not in finished:
+            print(f"{run}: left out, it has no summary.json (unfinished, or without the BeforeAfter callback)")
+    if not finished:
+        raise SystemExit("none of these is the folder of a run with a summary.json; name some, or --sweep FOLDER")
+    return finished
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of runs")
     parser.add_argument("--sweep", type=Path, help="train the sweep into this folder first")
-    parser.add_argument("--high", default="accuracy_sampled", help="measure to be high")
-    parser.add_argument("--low", default="length_sampled", help="measure to be low")
-    parser.add_argument("--corner", nargs=2, type=float, default=(0.0, 44.0), help="worst of high and of low")
+    parser.add_argument("--high", nargs="+", help="measures to be high; accuracy_sampled if neither this nor --low")
+    parser.add_argument("--low", nargs="+", help="measures to be low; length_sampled if neither this nor --high")
+    parser.add_argument(
+        "--corner", nargs="+", type=float, help="worst of each of high, then of low; else of these runs"
+    )
     parser.add_argument("--folder", type=Path, help="where front.png and front.md go")
     given = parser.parse_args()
-    runs = [*given.runs, *(sweep(given.sweep) if given.sweep else [])]
-    if not runs:
-        parser.error("name the folders of runs, or --sweep FOLDER")
-    measures, low = (given.high, given.low), (False, True)
-    points = [read(run, measures) for run in runs if (run / "summary.json").exists()]
+    neither = given.high is None and given.low is None
+    high, low = (["accuracy_sampled"], ["length_sampled"]) if neither else (given.high or [], given.low or [])
+    axes = [Axis(measure=m, low=False) for m in high] + [Axis(measure=m, low=True) for m in low]
+    if len(axes) < 2 or len({axis.measure for axis in axes}) < len(axes):
+        parser.error(f"--high, --low: a front has two different objectives or more, not {', '.join([*high, *low])}")
+    if given.corner is not None and len(given.corner) != len(axes):
+        parser.error(f"--corner: {len(given.corner)} numbers for {len(axes)} objectives")
+    runs = chosen(given)
+    points = [read(run, axes) for run in runs]
+    corner = given.corner or (SWEPT_FROM if given.sweep and neither else worst(points, axes))
     folder = given.folder or given.sweep or runs[0].parent
-    text = table(points, measures, low, given.corner)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = table(points, axes, corner)
     (folder / "front.md").write_text(text, encoding="utf-8")
-    draw(points, measures, low, folder / "front.png")
+    draw(points, axes, folder / "front.png")
     print(text)
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from grpo_lightning import advantages
 from grpo_lightning.advantages import AdvantageConfig, has_signal
-from grpo_lightning.combine import weighted_sum
+from grpo_lightning.ways import weighted_sum
 
 FOUR_OF_EIGHT = np.array([[1.0, 1, 1, 1, 0, 0, 0, 0]])
 NAN = math.nan

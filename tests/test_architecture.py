@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = [
     {"types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding"},
-    {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages"},
+    {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
     {"logprobs", "collection", "optimization"},
@@ -91,7 +91,7 @@ def test_rewards_is_a_namespace_package() -> None:
 
 
 def test_losses_and_advantages_are_pure() -> None:
-    for name in ("losses", "advantages", "combine", "pareto", "filters", "mismatch"):
+    for name in ("losses", "advantages", "ways", "combine", "pareto", "filters", "mismatch"):
         assert not {m for m in imports(ROOT / "grpo_lightning" / f"{name}.py") if m.split(".")[0] == "lightning"}
         text = (ROOT / "grpo_lightning" / f"{name}.py").read_text(encoding="utf-8")
         assert ".item()" not in text

@@ -22,13 +22,14 @@ from torch import Tensor
 from grpo_lightning import objective
 from grpo_lightning.advantages import AdvantageConfig, group_advantages
 from grpo_lightning.batching import micro_batches, totals_of
-from grpo_lightning.combine import CombineConfig, weighted_sum
+from grpo_lightning.combine import CombineConfig
 from grpo_lightning.filters import FilterConfig, outcome
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.mismatch import MismatchConfig, accepts
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.preparation import Recipe, reweighted
 from grpo_lightning.ranks import Ranks
+from grpo_lightning.ways import weighted_sum
 from tests.tiny import sample
 
 pytest.importorskip("trl")

@@ -60,10 +60,11 @@ RECIPES: dict[str, dict[str, object]] = {
         "filters": FilterConfig(silent="drop", reward="never_mixed"),
         "objective": ObjectiveConfig(entropy=EntropyConfig(top_share=0.5)),
     },
-    # combination, whose state and statistics are global
+    # combination, whose state and statistics are global, and of all rounds of refilled groups
     "combined": {
-        "rewards": [REWARDS[0], RewardSpec(reward=brevity, inline=True), BOUND],
+        "rewards": [*JUDGED, BOUND],
         "combine": CombineConfig(way="constrained", rate=0.3),
+        "filters": FilterConfig(silent="refill", reward="many_digits"),
     },
     "whitened": {
         "rewards": [REWARDS[0], RewardSpec(reward=brevity, inline=True)],
@@ -83,6 +84,7 @@ POLICIES: dict[str, dict[str, object]] = {
 METRICS = (
     *("reward", "accuracy", "completion/tokens", "groups/mixed", "update/grad_norm", "update/loss"),
     *("update/entropy", "update/ratio", "update/kl_to_sampler", "update/kl_to_reference", "advantage/abs"),
+    "reward/count_tokens/weight",
 )
 
 
