@@ -8,6 +8,7 @@ unpickled, and a deadline is enforced from outside, so that a regular expression
 A pool belongs to one thread at a time, which need not be the main one; its tasks may come from another while it runs.
 """
 
+import glob
 import math
 import os
 import pickle
@@ -22,10 +23,16 @@ from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from grpo_lightning.types import Record
-from grpo_lightning.workers import LENGTH, REPLY, Kind
+from grpo_lightning.workers import LENGTH, REPLY, Kind, describe
 
 START_TIMEOUT = 60.0
 """Seconds for a worker to import its rewards; a cold network disk needs many, a hang at import never ends."""
+
+START_ATTEMPTS = 3
+"""Workers in a row that a signal may end while they start: where memory is short, the kernel picks any process."""
+
+KILL_TIMEOUT = 5.0
+"""Seconds for a killed worker to be gone; one that a device or a network disk holds is left to die when it can."""
 
 CHUNK_RECORDS, CHUNK_SECONDS = 32, 0.002
 """A message holds records for about this long, one at least: cheap rewards pay for few messages, and slow ones are
@@ -163,12 +170,35 @@ class _Worker:
         del self.inbox[:end]
         return Kind(kind), value, seconds, text
 
-    def kill(self) -> int:
-        """Ends the process group and returns the status that the worker left."""
-        os.killpg(self.process.pid, signal.SIGKILL)  # before wait(), while nobody else can get the number
+    def kill(self) -> int | None:
+        """Ends the worker and what it has started; the status that it left, None if it is not gone yet.
+
+        What left its process group is found as its descendant, unless the worker was dead before.
+        """
+        with suppress(ProcessLookupError):  # where SIGCHLD is ignored, nothing waits to be reaped
+            os.killpg(self.process.pid, signal.SIGSTOP)  # so that it starts nothing more
+            for child in _descendants(self.process.pid):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(child, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)  # before wait(), while nobody else can get the number
         for descriptor in (self.requests, self.replies, self.lifeline):
             os.close(descriptor)
-        return self.process.wait()
+        try:
+            return self.process.wait(KILL_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def _descendants(process: int) -> set[int]:
+    """The children of a process, and theirs, as /proc knows them."""
+    found, waiting = set[int](), [process]
+    while waiting:
+        for path in glob.glob(f"/proc/{waiting.pop()}/task/*/children"):
+            with suppress(OSError), open(path, encoding="ascii") as children:
+                fresh = set(map(int, children.read().split())) - found
+                found |= fresh
+                waiting += fresh
+    return found
 
 
 class WorkerPool:
@@ -186,6 +216,7 @@ class WorkerPool:
         self._report: Callable[[int, Outcome], None] = lambda index, outcome: None
         self._is_open = False
         self._looked = 0.0
+        self._stillborn = 0
 
     def run(self, tasks: Tasks, report: Callable[[int, Outcome], None]) -> None:
         """Scores the tasks as they are added, until they have ended, and reports position and outcome, in any order.
@@ -193,7 +224,7 @@ class WorkerPool:
         Raises RewardError when a worker cannot start. If that is so, `report` raises or the tasks are cancelled, what
         is under way is killed.
         """
-        self._tasks, self._report = [], report
+        self._tasks, self._report, self._stillborn = [], report, 0
         self._selector.register(tasks.wakes, selectors.EVENT_READ)
         try:
             while self._admit(tasks) or self._waiting() or any(worker.tasks for worker in self._workers):
@@ -267,7 +298,10 @@ class WorkerPool:
         if kind is Kind.UNLOADABLE:
             raise RewardError(text)
         if kind is Kind.READY:
-            worker.ready = True
+            worker.ready, self._stillborn = True, 0
+            return
+        if not worker.tasks:
+            self._retire(worker)  # something else writes to its channel: nothing that comes from there can be believed
             return
         index = worker.tasks.popleft()
         self._spent(index, seconds)
@@ -283,7 +317,9 @@ class WorkerPool:
         started = worker.ready
         status = self._retire(worker)
         if not started:
-            raise RewardError(f"a reward worker died while it started, with status {status}")
+            self._stillborn += 1
+            if status is None or status >= 0 or self._stillborn == START_ATTEMPTS:
+                raise RewardError(f"a reward worker died while it started, with status {status}")
         if culprit is not None:
             seconds = time.monotonic() - worker.deadline + self._timeout(culprit)
             self._report(culprit, Outcome(None, seconds, "crash", f"its worker died with status {status}"))
@@ -307,7 +343,7 @@ class WorkerPool:
                 which = min((which for which, queue in self._pending.items() if queue), key=self._oldest)
                 worker.tasks.extend(self._take(which))
                 worker.deadline = time.monotonic() + self._timeout(worker.tasks[0])
-                self._post(worker, pickle.dumps((which, [self._tasks[index][1] for index in worker.tasks])))
+                self._post(worker, _pickled(which, [self._tasks[index][1] for index in worker.tasks]))
 
     def _oldest(self, which: int) -> int:
         return self._pending[which][0]
@@ -338,7 +374,7 @@ class WorkerPool:
         elif watched and not worker.outbox:
             self._selector.unregister(worker.requests)
 
-    def _retire(self, worker: _Worker) -> int:
+    def _retire(self, worker: _Worker) -> int | None:
         """Kills the worker and puts the tasks that it still had back in front."""
         if worker.tasks:
             self._pending[self._tasks[worker.tasks[0]][0]].extendleft(reversed(worker.tasks))
@@ -355,3 +391,18 @@ class WorkerPool:
         """Follows what one record costs; rarely slow is slow enough to be sent alone."""
         which = self._tasks[index][0]
         self._cost[which] = 0.8 * self._cost.get(which, seconds) + 0.2 * seconds
+
+
+def _pickled(which: int, records: list[Record]) -> bytes:
+    try:
+        return pickle.dumps((which, records))
+    except Exception as error:  # of any kind: what a row's objects make of it
+        raise unsendable(records[0], error) from error
+
+
+def unsendable(record: Record, error: Exception) -> RewardError:
+    """What to tell of a record that does not reach a worker."""
+    return RewardError(
+        f"the row of prompt {record.prompt[:80]!r} cannot be sent to workers ({describe(error)}); its columns must "
+        "hold plain data, or the rewards that it asks for be `inline: true`"
+    )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from grpo_lightning.pool import Outcome, PooledReward, RewardError, Task, Tasks, outcome_of, payload_of
+from grpo_lightning.pool import Outcome, PooledReward, RewardError, Task, Tasks, outcome_of, payload_of, unsendable
 from grpo_lightning.types import Record
 from grpo_lightning.workers import Kind, Reward, UnloadableError, answer, limit_memory, load
 
@@ -141,7 +141,10 @@ class RayPool:
                 worker.index = self._pending.popleft()
                 which, record = self._tasks[worker.index]
                 worker.deadline = time.monotonic() + self._rewards[which].timeout
-                worker.call = worker.actor.score.remote(which, record)  # type: ignore[attr-defined]
+                try:
+                    worker.call = worker.actor.score.remote(which, record)  # type: ignore[attr-defined]
+                except Exception as error:  # of any kind: what a row's objects make of it
+                    raise unsendable(record, error) from error
 
     def _collect(self) -> None:
         """Waits for answers, until the next deadline; not for long while tasks may come."""
@@ -164,7 +167,7 @@ class RayPool:
         index = worker.index
         try:
             kind, value, seconds, text = ray.get(worker.call)
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayError as error:  # its death, or a record that does not load where it runs
             self._retire(worker)
             if index is None and worker.has_started:
                 return

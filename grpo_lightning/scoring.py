@@ -38,6 +38,9 @@ Executor = Literal["processes", "ray"]
 LOGGED_PER_MINUTE = 5
 """Failed records that one reward shows per minute: enough to see what is wrong, too few to bury the rest of the log."""
 
+LONGEST_TIMEOUT = 86_400
+"""A day; what waits on processes takes no more than a few weeks."""
+
 SHOWN_CHARACTERS = 200
 """A text of a failed record is cut here in messages."""
 
@@ -64,8 +67,8 @@ class RewardSpec(Part):
         super().__post_init__()
         if not callable(self.reward):
             raise TypeError(f"reward: {self.reward!r} cannot be called; give a function or an object with __call__")
-        if not (math.isfinite(self.timeout) and self.timeout > 0):
-            raise ValueError(f"timeout: {self.timeout} is refused; it must be a finite number of seconds above 0")
+        if not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise ValueError(f"timeout: {self.timeout} is refused; it must be above 0 and at most {LONGEST_TIMEOUT} s")
         if self.fail not in get_args(FailPolicy):
             raise ValueError(f"fail: {self.fail!r} is refused; it must be one of {', '.join(get_args(FailPolicy))}")
         if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
@@ -171,12 +174,12 @@ class Scorer:
         if earlier is not None and earlier.is_alive():
             return [Outcome(None, 0.0, "timeout", "still busy with an earlier batch, which timed out")] * count
         limit = spec.timeout * count
-        answer: list[Sequence[object]] = []
+        answer: list[list[Outcome]] = []
         cause: list[str] = []
 
         def call() -> None:
             try:
-                answer.append(invoke(spec.reward, records))
+                answer.append([_checked(item) for item in invoke(spec.reward, records)])
             except BaseException as error:  # the end of a thread: whatever it is, it is this batch's outcome
                 cause.append(describe(error))
 
@@ -186,7 +189,7 @@ class Scorer:
         thread.join(limit)
         seconds = (time.perf_counter() - start) / count
         if answer:
-            return [_checked(item, seconds) for item in answer[0]]
+            return [outcome._replace(seconds=seconds) for outcome in answer[0]]
         if cause:
             return [Outcome(None, seconds, "error", cause[0])] * count
         self._abandoned[k] = thread
@@ -360,19 +363,23 @@ def _records(group: Group) -> list[Record]:
     ]
 
 
-def _checked(item: object, seconds: float) -> Outcome:
+def _checked(item: object) -> Outcome:
     try:
-        return Outcome(checked(item), seconds)
-    except (TypeError, ValueError, OverflowError) as error:
-        return Outcome(None, seconds, "error", describe(error))
+        return Outcome(checked(item), 0.0)
+    except Exception as error:  # a number of the reward's own class may raise anything
+        return Outcome(None, 0.0, "error", describe(error))
 
 
 def _names(specs: Sequence[RewardSpec]) -> tuple[str, ...]:
+    """Those that are set, and where none is, the class's or function's, numbered where that is taken."""
+    chosen = [spec.name for spec in specs if spec.name is not None]
+    if twice := [name for name in chosen if chosen.count(name) > 1]:
+        raise ValueError(f"rewards: the name {twice[0]!r} is given to {chosen.count(twice[0])}; each needs its own")
     names: list[str] = []
     for spec in specs:
         base = name = spec.name or _snake_case(getattr(spec.reward, "__name__", type(spec.reward).__name__))
         count = 1
-        while name in names:
+        while spec.name is None and name in (*names, *chosen):
             count += 1
             name = f"{base}_{count}"
         names.append(name)

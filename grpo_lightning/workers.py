@@ -11,6 +11,7 @@ Both run on descriptors of their own: what rewards print goes to the parent's st
 import asyncio
 import fcntl
 import inspect
+import itertools
 import math
 import os
 import pickle
@@ -21,9 +22,10 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from numbers import Real
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
@@ -52,16 +54,19 @@ LENGTH = struct.Struct("<Q")
 # ---------------------------------------------------------------------------------------------- calling a reward
 
 
-def invoke(reward: Reward, records: Sequence[Record]) -> Sequence[object]:
-    """What the reward returned, awaited if need be: a sequence as long as `records`, its items unchecked."""
+def invoke(reward: Reward, records: Sequence[Record]) -> list[object]:
+    """What the reward returned, awaited if need be and read to its end: as many as `records`, unchecked."""
     result: object = reward(records)
     if inspect.isawaitable(result):
         result = asyncio.run(_finish(result))
-    if isinstance(result, str) or not isinstance(result, Sequence | np.ndarray):
-        raise TypeError(f"returned {type(result).__name__}, wanted a sequence with one float or None per record")
+    if isinstance(result, str | bytes | bytearray) or not isinstance(result, Sequence | np.ndarray):
+        raise TypeError(f"returned {type(result).__name__}, wanted a list with one float or None per record")
     if len(result) != len(records):
         raise ValueError(f"returned {len(result)} values, expected {len(records)}: one per record")
-    return cast("Sequence[object]", result)
+    items: list[object] = list(itertools.islice(result, len(records) + 1))  # what it says of its length may be wrong
+    if len(items) != len(records):
+        raise ValueError(f"returned a sequence of length {len(result)} that does not hold as many values")
+    return items
 
 
 async def _finish(result: Awaitable[object]) -> object:
@@ -99,8 +104,10 @@ def serve(requests: str, replies: str, lifeline: str) -> None:
 
     The arguments are numbers of inherited descriptors; `lifeline` is a pipe whose other end only the parent holds.
     """
-    for descriptor in (requests, replies, lifeline):
-        os.set_inheritable(int(descriptor), False)
+    channel = [int(descriptor) for descriptor in (requests, replies, lifeline)]
+    for descriptor in channel:
+        os.set_inheritable(descriptor, False)
+    os.register_at_fork(after_in_child=lambda: _close(channel))  # a child that lives on would hide the worker's death
     limit_memory()
     _die_with(int(lifeline))
     out = int(replies)
@@ -116,6 +123,12 @@ def serve(requests: str, replies: str, lifeline: str) -> None:
             for record in records:
                 _send(out, *answer(rewards[which], record))
     os.killpg(0, signal.SIGKILL)  # also ends what rewards have started
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):  # the reward may have closed it
+            os.close(descriptor)
 
 
 def limit_memory() -> None:
@@ -159,18 +172,24 @@ def load(message: bytes) -> dict[int, Reward]:
 
 
 def answer(reward: Reward, record: Record) -> tuple[Kind, float, float, str]:
-    """What the reward makes of a record: kind, value, seconds, and the cause of a failure. Never raises."""
-    start = time.perf_counter()
+    """What the reward makes of a record: kind, value, seconds, and the cause of a failure. Never raises.
+
+    Returns in this process only: a child that the reward has forked, and that comes back from it, ends here. It would
+    answer a second time, and every later answer would count for another record.
+    """
+    here, start = os.getpid(), time.perf_counter()
+    value, text = None, ""
     try:
         value = checked(invoke(reward, [record])[0])
+        kind = Kind.NONE if value is None else Kind.VALUE
     except MemoryError as error:
         # What filled the memory may stay there (a cache), so the parent replaces this worker.
-        return Kind.EXHAUSTED, 0.0, time.perf_counter() - start, describe(error)
+        kind, text = Kind.EXHAUSTED, describe(error)
     except BaseException as error:  # a reward that calls sys.exit() fails like any other
-        return Kind.ERROR, 0.0, time.perf_counter() - start, describe(error)
-    if value is None:
-        return Kind.NONE, 0.0, time.perf_counter() - start, ""
-    return Kind.VALUE, value, time.perf_counter() - start, ""
+        kind, text = Kind.ERROR, describe(error)
+    if os.getpid() != here:
+        os._exit(1)
+    return kind, value or 0.0, time.perf_counter() - start, text
 
 
 def _send(replies: int, kind: Kind, value: float = 0.0, seconds: float = 0.0, text: str = "") -> None:

@@ -3,23 +3,28 @@
 Standard library only. The key is read from the environment for each request; it stands in no setting, log or error.
 """
 
+import functools
 import http.client
+import io
 import json
 import math
 import os
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 REPLY_BYTES = 1 << 20
 FIRST_PAUSE = 0.25
 """Seconds before the second attempt; each later pause is twice as long."""
 SHOWN_CHARACTERS = 200
 VARIABLE = re.compile("[A-Z_][A-Z0-9_]{0,40}")
+CREDENTIAL = re.compile(r"^(?:key|token)$|api[-_]?key|access[-_]?(?:key|token)|auth|bearer|secret|password", re.I)
+"""Names of fields whose values nobody should find in a saved config."""
 
 
 class EndpointError(RuntimeError):
@@ -37,6 +42,61 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: object, **kwargs: object) -> None:
         return None
+
+
+class _Timed(io.RawIOBase):
+    """What a socket receives until a deadline, and not a byte later: a timeout of its own starts again with each."""
+
+    def __init__(self, connection: socket.socket, stream: io.BufferedIOBase, deadline: float) -> None:
+        self._connection, self._stream, self._deadline = connection, stream, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """Ends at its deadline, whatever trickles in."""
+
+    def __init__(self, connection: socket.socket, *arguments: object, deadline: float, **settings: object) -> None:
+        super().__init__(connection, *arguments, **settings)  # type: ignore[arg-type]
+        self.fp = io.BufferedReader(_Timed(connection, self.fp, deadline))
+
+
+class _Plain(urllib.request.HTTPHandler):
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_connect, http.client.HTTPConnection, self._deadline), request)
+
+
+class _Secure(urllib.request.HTTPSHandler):
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_connect, http.client.HTTPSConnection, self._deadline), request)
+
+
+def _connect(
+    kind: type[http.client.HTTPConnection], deadline: float, host: str, **settings: object
+) -> http.client.HTTPConnection:
+    connection = kind(host, **settings)  # type: ignore[arg-type]
+    connection.response_class = functools.partial(_Response, deadline=deadline)  # type: ignore[assignment]
+    return connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +130,9 @@ class Endpoint:
                     f"Endpoint.{name}: what it holds is refused; set key_variable to the name of a variable"
                 )
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            shown = "what it holds" if "@" in self.url else repr(self.url)
+        extra = {"@", "?", "#"} & set(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or extra:
+            shown = "what it holds" if extra else repr(self.url)  # a password or a key may stand behind these
             raise ValueError(f"Endpoint.url: {shown} is refused; give http:// or https://, a host and a path only")
         if not self.model:
             raise ValueError("Endpoint.model: '' is refused; name the model")
@@ -82,13 +143,14 @@ class Endpoint:
                 raise ValueError(f"Endpoint.{key}: {value} is refused; it must be at least {least}")
         if reserved := {"model", "messages", "stream"} & self.options.keys():
             raise ValueError(f"Endpoint.options: {', '.join(sorted(reserved))} cannot be set there")
+        if names := [name for name in _names(self.options) if CREDENTIAL.search(name)]:
+            raise ValueError(f"Endpoint.options: {names[0]!r} is refused; set key_variable to the name of a variable")
         self._key()
 
     def ask(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The model's reply to a chat. Raises EndpointError.
 
-        Pauses between attempts double, unless the endpoint names one by Retry-After. A reply that stalls half-way can
-        take twice the timeout.
+        Pauses between attempts double, unless the endpoint names one by Retry-After.
         """
         deadline = time.monotonic() + self.timeout
         fields = {"temperature": 0.0} | dict(self.options) | {"model": self.model, "messages": list(messages)}
@@ -110,7 +172,7 @@ class Endpoint:
         if not key:  # it may be the key itself, by mistake
             shown = self.key_variable if VARIABLE.fullmatch(self.key_variable) else "variable of the name it holds"
             raise ValueError(f"Endpoint.key_variable: the environment has no {shown}; set it to the key")
-        if not (key.isascii() and key.isprintable()):  # http.client would quote it in its error
+        if not (key.isascii() and key.isprintable()) or " " in key:  # http.client would quote it in its error
             raise ValueError(f"Endpoint.key_variable: {self.key_variable} holds characters that no key can have")
         return key
 
@@ -118,35 +180,44 @@ class Endpoint:
         key = self._key()
         headers = {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
         request = urllib.request.Request(self.url.rstrip("/") + "/chat/completions", data, headers)
-        opener = urllib.request.build_opener(_NoRedirect)
+        opener = urllib.request.build_opener(_NoRedirect, _Plain(deadline), _Secure(deadline))
         try:
             with opener.open(request, timeout=max(0.001, deadline - time.monotonic())) as response:
-                return _read(response, deadline)
+                return _read(response)
         except urllib.error.HTTPError as error:
-            cause = f"status {error.code}: {_reason(error, deadline, key)}"
+            cause = f"status {error.code}: {_reason(error, key)}"
             if error.code in (408, 429) or error.code >= 500:
                 raise _TemporaryError(cause, _seconds(error.headers.get("Retry-After"))) from None
             raise EndpointError(f"{self.url}: {cause}") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _TemporaryError(f"{type(error).__name__}: {error}"[:SHOWN_CHARACTERS]) from None
+            raise _TemporaryError(_shown(f"{type(error).__name__}: {error}".encode(), key)) from None
 
 
-def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, deadline: float) -> bytes:
+def _names(options: object) -> Iterator[str]:
+    """The names of all fields, also of those within fields."""
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            yield str(name)
+            yield from _names(value)
+    elif isinstance(options, list | tuple):
+        for value in options:
+            yield from _names(value)
+
+
+def _read(response: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
     body = b""
     while chunk := response.read1(1 << 16):
         body += chunk
         if len(body) > REPLY_BYTES:
             raise OSError(f"the reply is longer than {REPLY_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("timed out")
     return body
 
 
-def _reason(error: urllib.error.HTTPError, deadline: float, key: str | None) -> str:
+def _reason(error: urllib.error.HTTPError, key: str | None) -> str:
     """What the endpoint says of its refusal, on one line and without the key, which some repeat."""
     try:
         with error:
-            return _shown(_read(error, deadline), key)
+            return _shown(_read(error), key)
     except (OSError, http.client.HTTPException):
         return "no reason given"
 
@@ -156,7 +227,10 @@ def _shown(body: bytes, key: str | None) -> str:
 
 
 def _without(key: str | None, text: str) -> str:
-    return text if key is None else text.replace(key, "[key]")
+    """Also as it stands in JSON and in addresses."""
+    for form in () if key is None else (key, json.dumps(key)[1:-1], key.replace("/", "\\/"), quote(key, safe="")):
+        text = text.replace(form, "[key]")
+    return text
 
 
 def _seconds(retry_after: str | None) -> float:

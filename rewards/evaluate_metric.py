@@ -68,6 +68,7 @@ class EvaluateMetric:
         if reference is None:
             return None
         prediction = record.completion if self.tag is None else only(record.completion, self.tag) or ""
+        prediction = prediction.encode(errors="replace").decode()  # half a surrogate pair is no text to any metric
         results = self._metric.compute(predictions=[prediction], references=[reference], **self.compute)
         return self._chosen(results or {})
 

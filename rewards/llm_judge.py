@@ -10,6 +10,7 @@ Best `inline: true`: then a whole batch is asked about, many at a time; in worke
 """
 
 import logging
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Literal, get_args
 
 from grpo_lightning.types import Record
 from rewards.chat_endpoint import Endpoint, EndpointError
+from rewards.chat_marks import without_marks
 from rewards.regex_match import check_pattern, last_group
 
 log = logging.getLogger(__name__)
@@ -31,11 +33,6 @@ INSTRUCTIONS = (
 MAX_CHARACTERS = 50_000
 """A longer completion loses its beginning, so that none can fill the judge's context."""
 FIELD = re.compile(r"\{(prompt|completion|answer)\}")
-MARK = re.compile(
-    r"<[|｜][^\s<>]{1,64}[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_[a-z]{1,9}>|<</?SYS>>"
-    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
-)
-"""What chat templates set between turns; a blank takes its place, so that what is left around it makes no new one."""
 LAST_LINE_SCORE = (
     r"(?im)^[ \t*_#-]{0,8}score[ \t*_]{0,4}:[\s*_]{0,4}(-?\d++(?:\.\d++)?+)"
     r"(?:[ \t]{0,4}(?:/|out of)[ \t]{0,4}\d++)?+[ \t*_.]{0,8}\s*\Z"
@@ -78,8 +75,8 @@ class LLMJudge:
         if "{completion}" not in rubric:
             raise ValueError("LLMJudge.rubric: '{completion}' is missing; write it where the completion goes")
         check_pattern("LLMJudge.score", score, groups=1)
-        if not low < high:
-            raise ValueError(f"LLMJudge.low: {low} is refused; it must be below high, {high}")
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"LLMJudge.low: {low} is refused; it must be below high, {high}, and both finite")
         if unscored not in get_args(Unscored):
             choices = ", ".join(get_args(Unscored))
             raise ValueError(f"LLMJudge.unscored: {unscored!r} is refused; it must be one of {choices}")
@@ -110,7 +107,7 @@ class LLMJudge:
 
     def messages(self, record: Record, nonce: str) -> list[Mapping[str, str]]:
         """What the judge is told. One pass over the rubric: what is filled in is never searched for fields."""
-        completion = MARK.sub(" ", record.completion[-MAX_CHARACTERS:])
+        completion = without_marks(record.completion[-MAX_CHARACTERS:])
         texts = {
             "prompt": record.prompt,
             "completion": f"<text-{nonce}>\n{completion}\n</text-{nonce}>",

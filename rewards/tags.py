@@ -1,8 +1,9 @@
 """Rewards for completions written in tags, like `<think>…</think><answer>…</answer>`.
 
-One pass over tag positions, so that time grows with length only; no regular expression reads model output.
+One pass over tag positions, so that time grows with length only.
 """
 
+import re
 from collections.abc import Sequence
 
 from grpo_lightning.types import Record
@@ -15,6 +16,11 @@ def only(text: str, tag: str) -> str | None:
         return None
     begin, stop = text.index(start) + len(start), text.index(end)
     return text[begin:stop] if begin <= stop else None
+
+
+def spellings(text: str, tag: str) -> int:
+    """How often the tag opens or closes, also in other cases, with blanks or with attributes: `<Answer id="1">`."""
+    return len(re.findall(rf"<\s{{0,9}}/?\s{{0,9}}{re.escape(tag)}(?:[\s/][^<>]{{0,999}})?>", text, re.I))
 
 
 _UNSEEN = frozenset(
@@ -31,6 +37,8 @@ def says_something(text: str) -> bool:
 
 class Format:
     """1 where the completion is just these tags, each once, in this order, with nothing but white space around them.
+
+    Spelt as given: a `<Tag>`, `< tag >` or `<tag id="1">` is none, and within the tags one too many.
 
     Args:
         tags: The tags, in order.
@@ -53,7 +61,7 @@ class Format:
         rest = text
         for tag in self.tags:
             content = only(text, tag)
-            if content is None or not (tag in self.may_be_empty or says_something(content)):
+            if content is None or spellings(text, tag) > 2 or not self._fills(tag, content):
                 return False
             rest = rest.lstrip()
             whole = f"<{tag}>{content}</{tag}>"
@@ -61,6 +69,9 @@ class Format:
                 return False
             rest = rest[len(whole) :]
         return not rest.strip()
+
+    def _fills(self, tag: str, content: str) -> bool:
+        return tag in self.may_be_empty or says_something(content)
 
 
 class Filled:

@@ -56,6 +56,15 @@ class _Handler(BaseHTTPRequestHandler):
         with judge.lock:
             judge.busy -= 1
         status, data, headers = (200, said(step), {}) if isinstance(step, str) else step
+        if data.startswith(b"trickle"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" if data.endswith(b"headers") else b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(50):
+                self.wfile.write(b"x")
+                time.sleep(0.1)
+            return
+        if data.startswith(b"HTTP"):
+            self.wfile.write(data)
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -341,6 +350,15 @@ def test_what_is_no_chat_completion_has_no_score(serve: Serve, body: bytes) -> N
     assert "is no chat completion" in failure_of(judge_at(serve((200, body, {}))))
 
 
+def test_a_reply_that_trickles_in_ends_at_the_deadline(serve: Serve) -> None:
+    """A byte every 0.1 s for 5 s: no single wait is long."""
+    for where in ("headers", "body"):
+        judge = serve((200, b"trickle " + where.encode(), {}))
+        start = time.monotonic()
+        assert "timed out" in failure_of(judge_at(judge, timeout=0.5, retries=0))
+        assert time.monotonic() - start < 2.0
+
+
 def test_a_reply_without_end_is_not_read(serve: Serve) -> None:
     judge = serve((200, said("x" * REPLY_BYTES), {}))
     assert "longer than" in failure_of(judge_at(judge, retries=0))
@@ -389,6 +407,17 @@ def test_a_reply_that_repeats_the_key_does_not_show_it(
     assert KEY[:5] not in str(caught.value)
 
 
+@pytest.mark.parametrize("shown", ["sk/a+b", r"sk\/a+b", "sk%2Fa%2Bb"], ids=["plain", "JSON", "address"])
+def test_no_refusal_shows_the_key(serve: Serve, monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    """As an endpoint may repeat it, in its reason or where its status should stand."""
+    monkeypatch.setenv("JUDGE_KEY", "sk/a+b")
+    for step in (failing(401, f"no: {shown}".encode()), (0, f"HTTP Bearer {shown} nonsense\r\n\r\n".encode(), {})):
+        cause = failure_of(judge_at(serve(step), key_variable="JUDGE_KEY", retries=0))
+        assert "[key]" in cause
+        assert shown not in cause
+        assert "\n" not in cause
+
+
 def test_the_key_does_not_follow_a_redirect(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
     elsewhere = serve("Score: 10")
@@ -401,10 +430,11 @@ def test_a_key_that_is_none_is_refused_without_being_shown(monkeypatch: pytest.M
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(ValueError, match=r"^Endpoint.key_variable: the environment has no JUDGE_KEY"):
         Endpoint(url="http://h/v1", model="m", key_variable="JUDGE_KEY")
-    monkeypatch.setenv("JUDGE_KEY", f"{KEY}\r\nX: y")
-    with pytest.raises(ValueError, match=r"^Endpoint.key_variable: JUDGE_KEY holds characters") as caught:
-        Endpoint(url="http://h/v1", model="m", key_variable="JUDGE_KEY")
-    assert KEY not in str(caught.value)
+    for value in (f"{KEY}\r\nX: y", f"{KEY}  y"):
+        monkeypatch.setenv("JUDGE_KEY", value)
+        with pytest.raises(ValueError, match=r"^Endpoint.key_variable: JUDGE_KEY holds characters") as caught:
+            Endpoint(url="http://h/v1", model="m", key_variable="JUDGE_KEY")
+        assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["key", "api_key", "key_variable"])

@@ -1,10 +1,12 @@
 """Rewards on a real local Ray cluster: the contract is that of the processes of one machine."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ def _cluster() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def scorer() -> Iterator[Scorer]:
     """Workers for all tests that leave it usable, as one takes a second to start."""
-    specs = [RewardSpec(reward=obey, timeout=0.5), RewardSpec(reward=pid)]
+    specs = [RewardSpec(reward=obey, timeout=2.0), RewardSpec(reward=pid)]
     with Scorer(specs, workers=2, executor="ray") as made:
         yield made
 
@@ -70,15 +72,22 @@ def test_order_and_values_are_those_of_processes() -> None:
 
 
 def test_bad_records_are_counted_and_harm_no_other(scorer: Scorer) -> None:
-    """Of seven, three raise, two crash and two hang; the ones between get their length."""
+    """Three raise, three crash and two hang; the ones between get their length."""
     texts = ["a", "raise", "bb", "hog", "exit", "ccc", "os exit", "segfault", "dddd", "sleep", "regex", "eeeee"]
+    texts.append("killed")
     scores = scorer.score([group(*texts, rewards=frozenset({"obey"}))])
-    values = [1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0, 0.0, 0.0, 5.0]
+    values = [1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, 0.0, 4.0, 0.0, 0.0, 5.0, 0.0]
     np.testing.assert_equal(scores.rewards[0].tolist(), [[value, math.nan] for value in values])
     stats = scores.stats[0]
-    assert (stats.errors, stats.crashes, stats.timeouts) == (5, 2, 2)
+    assert (stats.errors, stats.crashes, stats.timeouts) == (6, 3, 2)
     assert stats.latency_p99 < 5.0
     assert scorer.score([group("ab")]).rewards[0, 0, 0] == 2.0
+
+
+def test_a_child_that_comes_back_from_a_reward_answers_nothing(scorer: Scorer) -> None:
+    """Its answer would be 9."""
+    scores = scorer.score([group("a", "fork", "bb", "fork", "ccc", rewards=frozenset({"obey"}))])
+    assert scores.rewards[0, :, 0].tolist() == [1.0, 1.0, 2.0, 1.0, 3.0]
 
 
 def test_a_worker_that_died_idle_costs_no_record(scorer: Scorer) -> None:
@@ -101,7 +110,7 @@ def test_failures_that_end_the_run_leave_a_usable_scorer() -> None:
 
 
 def test_groups_are_scored_as_they_come_and_no_slow_record_holds_them_back(scorer: Scorer) -> None:
-    """The hang of 0.5 s is under way when the later groups come."""
+    """The hang of 2 s is under way when the later groups come."""
     with scorer.stream() as stream:
         stream.add(1, group("sleep"))
         time.sleep(0.1)
@@ -129,6 +138,13 @@ def test_what_ends_generation_ends_the_scoring() -> None:
             break_off(scorer)
         assert time.monotonic() - start < 5.0
         assert scorer.score([group("ab")]).rewards[0, 0, 0] == before == 2.0
+
+
+def test_a_row_that_cannot_be_sent_is_named(scorer: Scorer) -> None:
+    prompt = dataclasses.replace(group("a").prompt, row={"lock": threading.Lock()})
+    with pytest.raises(RewardError, match=r"^the row of prompt 'q' cannot be sent to workers \(TypeError"):
+        scorer.score([dataclasses.replace(group("a"), prompt=prompt)])
+    assert scorer.score([group("ab")]).rewards[0, 0, 0] == 2.0
 
 
 def test_what_an_actor_cannot_load_is_named() -> None:

@@ -36,6 +36,24 @@ def record(completion: str, answer: str | None = None) -> Record:
         ("<think>a</think><answer>b", 0.0),
         ("<THINK>a</THINK><answer>b</answer>", 0.0),
         ("< think>a</think><answer>b</answer>", 0.0),
+        ('<think id="1">a</think><answer>b</answer>', 0.0),
+        ("<think>a</think><answer>b<answer >c</answer>", 0.0),
+        ("<think>a</think><answer>b<ANSWER>c</answer>", 0.0),
+        ('<think>a</think><answer>b<answer id="2">c</answer>', 0.0),
+        ("<think>a</think><answer>b< / Answer >c</answer>", 0.0),
+        ("<think>a<answer/></think><answer>b</answer>", 0.0),
+        ("<think>a</think><answer>b</answer ></answer>", 0.0),
+        ("<think>a <answers> b</think><answer>c</answer>", 1.0),
+        ("<think>a</think><answer>＜answer＞b</answer>", 1.0),
+        ("＜think＞a＜/think＞＜answer＞b＜/answer＞", 0.0),
+        ("<think>a</think><\u0430nswer>b</\u0430nswer>", 0.0),  # a Cyrillic а
+        ("<think>a</think><ans\u200bwer>b</ans\u200bwer>", 0.0),
+        ("<think>a</think>\u200b<answer>b</answer>", 0.0),
+        ("\ufeff<think>a</think><answer>b</answer>", 0.0),
+        ("```\n<think>a</think><answer>b</answer>\n```", 0.0),
+        ("<think>a</think>\x00<answer>b</answer>", 0.0),
+        ("<think>a</think><answer>```\nb\n```</answer>", 1.0),
+        ("<think>\ud800</think><answer>b</answer>", 1.0),
     ],
 )
 def test_format(completion: str, reward: float) -> None:
@@ -48,7 +66,10 @@ def test_format_refuses_an_empty_block_unless_it_may_be() -> None:
     assert Format(may_be_empty=["think"])([empty]) == [1.0]
 
 
-@pytest.mark.parametrize("evil", ["<think>\n" * 6000, "<think>" + "</think><answer>" * 6000, "<" * 200_000])
+@pytest.mark.parametrize(
+    "evil",
+    ["< " * 100_000, "<think " * 30_000, "<think>\n" * 6000, "<think>" + "</think><answer>" * 6000, "<" * 200_000],
+)
 def test_format_is_linear(evil: str) -> None:
     start = time.process_time()
     assert Format()([record(evil)] * 10) == [0.0] * 10

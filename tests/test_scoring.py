@@ -1,5 +1,6 @@
 """The border to rewards: whatever a reward does, every record gets its number and no process stays."""
 
+import dataclasses
 import logging
 import math
 import os
@@ -22,12 +23,13 @@ from grpo_lightning.generation import Rollout
 from grpo_lightning.pool import Outcome, PooledReward, Tasks, WorkerPool
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import LOGGED_PER_MINUTE, Reward, RewardError, RewardSpec, Scorer
-from grpo_lightning.types import Completion, Group, Prompt, Record, RewardStats
+from grpo_lightning.types import Completion, Group, Prompt, Record, RewardStats, Scores
 from tests.unruly import (
     Answerer,
     Ghost,
     ScaledLength,
     ScaledLengthAsync,
+    Stillborn,
     batch_size,
     fields,
     is_clean,
@@ -113,7 +115,10 @@ def test_each_kind_of_item(inline: bool) -> None:
         ("two", (1, 0, 0)),
         ("string", (1, 0, 0)),
         ("dict", (1, 0, 0)),
+        ("bytes", (1, 0, 0)),
+        ("generator", (1, 0, 0)),
         ("hog", (1, 0, 0)),
+        ("killed", (1, 1, 0)),
         ("os exit", (1, 1, 0)),
         ("segfault", (1, 1, 0)),
         ("sleep", (0, 0, 1)),
@@ -164,6 +169,85 @@ def test_a_worker_that_ran_out_of_memory_is_replaced() -> None:
     with Scorer([RewardSpec(reward=obey), RewardSpec(reward=pid)], workers=1) as scorer:
         pids = [scorer.score([group(text)]).rewards[0, 0, 1] for text in ("raise", "raise", "hog")]
     assert pids[0] == pids[1] != pids[2]
+
+
+def test_a_child_that_comes_back_from_a_reward_answers_nothing() -> None:
+    """Its answer, 9, would stand for the next record, and each later answer for the one after."""
+    with Scorer([RewardSpec(reward=obey)], workers=1) as scorer:
+        scorer.score([group(*["x"] * 100)])
+        for _ in range(3):
+            scores = scorer.score([group("a", "fork", "bb", "fork", "ccc", "dddd")])
+            assert scores.rewards[0, :, 0].tolist() == [1.0, 1.0, 2.0, 1.0, 3.0, 4.0]
+
+
+def test_a_death_shows_at_once_although_a_child_lives_on() -> None:
+    """The child would hold the worker's pipes for a minute."""
+    with Scorer([RewardSpec(reward=obey, timeout=60.0)], workers=1) as scorer:
+        scorer.score([group("warm up")])
+        start = time.monotonic()
+        scores = scorer.score([group("fork and die", "a")])
+        assert time.monotonic() - start < 20.0
+    assert (scores.rewards.ravel().tolist(), scores.stats[0].crashes) == ([0.0, 1.0], 1)
+
+
+def test_a_worker_that_is_killed_from_outside_costs_its_record_only(caplog: pytest.LogCaptureFixture) -> None:
+    """As the kernel does when the machine's memory runs out; the record would have slept for a minute."""
+    found: list[Scores] = []
+    with Scorer([RewardSpec(reward=obey, timeout=60.0)], workers=1) as scorer:
+        scorer.score([group("warm up")])
+        scoring = threading.Thread(target=lambda: found.append(scorer.score([group("a", "sleep", "bb")])))
+        scoring.start()
+        time.sleep(0.3)
+        [worker] = workers_of(psutil.Process())
+        worker.kill()
+        scoring.join(30.0)
+    assert found[0].rewards.ravel().tolist() == [1.0, 0.0, 2.0]
+    assert (found[0].stats[0].errors, found[0].stats[0].crashes) == (1, 1)
+    assert "crash: its worker died with status -9; prompt 'q', completion 'sleep'" in caplog.text
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_wrong_number_of_scores_is_told(inline: bool, caplog: pytest.LogCaptureFixture) -> None:
+    values, stats = score_one(obey, "two", inline=inline)
+    assert (values, stats.errors) == ([0.0], 1)
+    assert "reward 'obey': error: ValueError: returned 5 values, expected 1: one per record" in caplog.text
+
+
+def test_workers_that_die_while_they_start_are_replaced(tmp_path: Path) -> None:
+    """Twice in a row is bad luck; the third time something is wrong."""
+    assert score_one(Stillborn(str(tmp_path), 2), "abc")[0] == [3.0]
+    (tmp_path / "more").mkdir()
+    with (
+        Scorer([RewardSpec(reward=Stillborn(str(tmp_path / "more"), 9))], workers=1) as scorer,
+        pytest.raises(RewardError, match="died while it started, with status -9"),
+    ):
+        scorer.score([group("abc")])
+    assert len(list((tmp_path / "more").iterdir())) == 3
+
+
+def test_a_row_that_cannot_be_sent_is_named() -> None:
+    row = dataclasses.replace(group("a").prompt, row={"lock": threading.Lock()})
+    with Scorer([RewardSpec(reward=length)], workers=1) as scorer:
+        with pytest.raises(RewardError, match=r"the row of prompt 'q' cannot be sent to workers \(TypeError"):
+            scorer.score([Group(prompt=row, completions=group("a").completions)])
+        assert scorer.score([group("ab")]).rewards.tolist() == [[[2.0]]]
+
+
+@pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_timeouts_and_crashes_leave_nothing_behind(times: int) -> None:
+    this = psutil.Process()
+    with Scorer([RewardSpec(reward=obey, timeout=0.05)], workers=2) as scorer:
+        scorer.score([group("a", "b")])
+        before = len(list_open()), this.num_threads(), len(this.children(recursive=True))
+        for _ in range(times):
+            scores = scorer.score([group("sleep", "os exit", "a")])
+            assert (scores.stats[0].crashes, scores.stats[0].timeouts) == (1, 1)
+        after = len(list_open()), this.num_threads(), len(this.children(recursive=True))
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
+
+
+def list_open() -> list[str]:
+    return os.listdir("/proc/self/fd")
 
 
 def test_what_rewards_print_stays_off_the_channel(capfd: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +309,41 @@ def test_inline_failures_are_the_whole_batch() -> None:
         values, stats = score_one(obey, "a", deed, inline=True)
         assert values == [0.0, 0.0]
         assert stats.errors == 2
+
+
+class Listed(Sequence[float]):
+    """Says that it has two items, and has what `item` makes of a place."""
+
+    def __init__(self, item: Callable[[int], float]) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, place: int) -> float:
+        return self.item(place)
+
+
+class Number(float):
+    def __float__(self) -> float:
+        raise KeyError("no float")
+
+
+def test_an_inline_answer_is_read_where_it_may_hang_or_raise() -> None:
+    """One that raises, one that ends early, one that never ends, one that takes 2 s to read, one of strange numbers."""
+    cases = {
+        lambda place: {}[place]: "error: KeyError: 0",
+        lambda place: [1.0][place]: "error: ValueError: returned a sequence of length 2 that does not hold as many",
+        lambda place: 1.0: "error: ValueError: returned a sequence of length 2 that does not hold as many",
+        lambda place: time.sleep(1.0) or 1.0: r"timeout: 2 records took longer than 0\.2 s",
+    }
+    for item, cause in cases.items():
+        reward = lambda records, item=item: Listed(item)  # noqa: E731
+        with pytest.raises(RewardError, match=cause):
+            score_one(reward, "a", "b", inline=True, name="listed", fail="raise", timeout=0.1)
+        values, _ = score_one(reward, "a", "b", inline=True, name="listed", timeout=0.1)
+        assert values == [0.0, 0.0]
+    assert score_one(lambda records: [Number(1.0), 2.0], "a", "b", inline=True, name="n")[0] == [0.0, 2.0]
 
 
 def test_inline_hang_is_given_up_and_not_called_again_meanwhile() -> None:
@@ -455,8 +574,14 @@ def test_names_come_from_class_or_function_and_are_unique() -> None:
         RewardSpec(reward=GSM8KAnswer(1.0), inline=True),
         RewardSpec(reward=lambda records: [1.0 for _ in records], inline=True),
     ]
-    wanted = ("length", "scaled_length", "scaled_length_2", "length_2", "gsm8k_answer", "lambda")
+    wanted = ("length_2", "scaled_length", "scaled_length_2", "length", "gsm8k_answer", "lambda")
     assert Scorer(specs).names == wanted
+
+
+def test_a_name_that_is_given_twice_is_refused() -> None:
+    """A gate or a row that names it could mean either."""
+    with pytest.raises(ValueError, match="rewards: the name 'x' is given to 2; each needs its own"):
+        Scorer([RewardSpec(reward=length, name="x"), RewardSpec(reward=obey, name="x")])
 
 
 def test_columns_follow_the_configuration() -> None:
@@ -496,6 +621,7 @@ def test_routing_to_an_unknown_reward_is_refused() -> None:
         ({"weight": math.inf}, "weight: inf"),
         ({"timeout": 0.0}, r"timeout: 0\.0"),
         ({"timeout": math.nan}, "timeout: nan"),
+        ({"timeout": 1e7}, r"timeout: 10000000\.0 is refused; it must be above 0 and at most 86400 s"),
         ({"name": "a/b"}, "name: 'a/b'"),
     ],
 )
@@ -576,9 +702,11 @@ def test_an_idle_worker_that_was_killed_is_replaced() -> None:
         assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
 
 
-def test_a_timeout_ends_what_the_reward_started() -> None:
+@pytest.mark.parametrize("deed", ["child", "session"])
+def test_a_timeout_ends_what_the_reward_started(deed: str) -> None:
+    """Also what has left the worker's process group."""
     with Scorer([RewardSpec(reward=obey, timeout=0.5)], workers=1) as scorer:
-        scoring = threading.Thread(target=scorer.score, args=([group("child")],))
+        scoring = threading.Thread(target=scorer.score, args=([group(deed)],))
         scoring.start()
         started: list[psutil.Process] = []
         while scoring.is_alive() and not started:

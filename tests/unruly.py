@@ -53,6 +53,23 @@ class Ghost:
         return (1,)
 
 
+class Stillborn:
+    """The first `times` processes that load it die, as if memory were short just then."""
+
+    def __init__(self, folder: str, times: int) -> None:
+        self.folder, self.times = folder, times
+
+    def __call__(self, records: Sequence[Record]) -> list[float | None]:
+        return length(records)
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        deaths = len(os.listdir(self.folder))
+        if deaths < self.times:
+            open(os.path.join(self.folder, str(deaths)), "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Answerer:
     def __call__(self, records: Sequence[Record]) -> list[object]:
         return [ANSWERS.get(record.completion, len(record.completion)) for record in records]
@@ -82,6 +99,22 @@ def start_child() -> object:
     return [1.0]
 
 
+def leave_session() -> object:
+    subprocess.Popen(["sleep", "60"], start_new_session=True)
+    time.sleep(60)
+    return [1.0]
+
+
+def fork_and_answer() -> object:
+    return [9.0] if os.fork() == 0 else [1.0]
+
+
+def fork_and_die() -> object:
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(3)
+
+
 def nap() -> object:
     time.sleep(0.1)
     return [1.0]
@@ -99,13 +132,19 @@ DEEDS: dict[str, Callable[[], object]] = {
     "os exit": lambda: os._exit(0),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "hog": lambda: [float(len(np.zeros(6 << 30, dtype=np.uint8)))],  # never touched: only a limit refuses it
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),  # as the kernel does when memory runs out
+    "fork": fork_and_answer,
+    "fork and die": fork_and_die,
     "sleep": lambda: time.sleep(60),
     "regex": lambda: re.fullmatch("(a+)+", 60 * "a" + "b"),  # never gives the GIL away
     "child": start_child,
+    "session": leave_session,
     "print": print_much,
     "nap": nap,
     "two": lambda: [1.0, 2.0, 3.0, 4.0, 5.0],
     "string": lambda: "1",
+    "bytes": lambda: b"1",
+    "generator": lambda: (1.0 for _ in range(1)),
     "dict": lambda: {0: 1.0},
 }
 
