@@ -138,13 +138,13 @@ class RayPool:
     def _feed(self) -> None:
         for worker in self._workers:
             if self._pending and worker.call is None:
-                worker.index = self._pending.popleft()
-                which, record = self._tasks[worker.index]
-                worker.deadline = time.monotonic() + self._rewards[which].timeout
+                index = self._pending.popleft()
+                which, record = self._tasks[index]
                 try:
                     worker.call = worker.actor.score.remote(which, record)  # type: ignore[attr-defined]
                 except Exception as error:  # of any kind: what a row's objects make of it
                     raise unsendable(record, error) from error
+                worker.index, worker.deadline = index, time.monotonic() + self._rewards[which].timeout
 
     def _collect(self) -> None:
         """Waits for answers, until the next deadline; not for long while tasks may come."""

@@ -4,14 +4,18 @@ import contextlib
 import json
 import logging
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from zipfile import ZipFile, is_zipfile
 
 import pytest
 from jsonargparse import ArgumentParser
 
+from grpo_lightning.cli import main
 from grpo_lightning.types import Record
 from rewards.chat_endpoint import REPLY_BYTES, Endpoint, EndpointError
 from rewards.llm_judge import LLMJudge, NoScoreError
@@ -447,3 +451,75 @@ def test_a_key_in_the_settings_is_refused_without_being_shown(name: str) -> None
     with pytest.raises(ValueError, match=rf"^Endpoint.{name}: ") as caught:
         parser.instantiate_classes(parser.parse_string(text))
     assert KEY not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ the key and a run
+
+RUN = """
+model:
+  rewards:
+    - {{name: answer, reward: {{class_path: rewards.exact_match.ExactMatch, init_args: {{tag: answer}}}}}}
+    - name: judge
+      weight: 0.1
+      inline: true
+      reward:
+        class_path: rewards.llm_judge.LLMJudge
+        init_args:
+          endpoint: {{url: "{url}", model: judge, timeout: 5.0, {key}}}
+          rubric: "{{completion}}"
+          unscored: raise
+    - {{name: thinks, weight: 0.0, reward: rewards.tags.Filled}}
+  group_size: 2
+data: {{prompts_per_step: 2, source: {{init_args: {{train: 4, validation: 2, test: 2}}}}}}
+trainer: {{max_steps: 2, val_check_interval: 1, enable_progress_bar: false}}
+"""
+
+
+def fit(folder: Path, url: str, key: str) -> None:
+    (folder / "judge.yaml").write_text(RUN.format(url=url, key=key), encoding="utf-8")
+    quickstart = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
+    main(["fit", "--config", str(quickstart), "--config", str(folder / "judge.yaml")])
+
+
+def test_a_run_keeps_the_key_nowhere(
+    serve: Serve,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither in its config, checkpoints, logs and numbers, nor in what it prints, though the judge repeats it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    judge = serve(f"Your key is {KEY}.\nScore: 5", f"Your key is {KEY}.")
+    fit(tmp_path, judge.url, "key_variable: JUDGE_KEY")
+    assert f"Bearer {KEY}" in judge.keys
+    written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert {"config.yaml", "last.ckpt", "summary.json"} <= {path.name for path in written}
+    for path in written:
+        held = path.read_bytes()
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                held += b"".join(archive.read(name) for name in archive.namelist())
+        assert KEY.encode() not in held, path
+    shown = capfd.readouterr()
+    assert "Your key is [key]." in caplog.text + shown.err
+    assert KEY not in caplog.text + shown.out + shown.err
+
+
+@pytest.mark.parametrize("setting", ["key: {}", "api_key: {}", "key_variable: {}", "options: {{api_key: {}}}"])
+def test_a_key_in_a_config_stops_the_run_unseen(
+    setting: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    with pytest.raises(SystemExit) as caught:
+        fit(tmp_path, "http://127.0.0.1:9/v1", setting.format(KEY))
+    shown = capfd.readouterr()
+    assert "Endpoint." in str(caught.value)
+    assert KEY not in f"{caught.value}{shown.out}{shown.err}"
+    assert not list(tmp_path.glob("runs/*/config.yaml"))
