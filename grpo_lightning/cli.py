@@ -6,25 +6,29 @@ import re
 import signal
 import sys
 import warnings
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
-from zipfile import is_zipfile
 
 import torch
 import transformers
+import yaml
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
 
-from grpo_lightning import __version__
+from grpo_lightning import __version__, saving
 from grpo_lightning.callbacks import CloseScorer, Pages, WatchBalance, WritePredictions
-from grpo_lightning.checkpoint import BoundaryCheckpoint, Interruption
+from grpo_lightning.checkpoint import BoundaryCheckpoint, finished
 from grpo_lightning.exporting import export_checkpoint
+from grpo_lightning.interruption import Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.report import BeforeAfter
+from grpo_lightning.resuming import changes, hide
 from grpo_lightning.scoring import RewardError
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -53,6 +57,12 @@ class GRPOTrainer(Trainer):
 
 class GRPOCommandLine(LightningCLI):
     """fit, validate, test, predict and export over one kind of module and data; `--help` of each explains every key."""
+
+    held = ExitStack()
+    """What is given back when a command ends: the run's folder."""
+    kept: Path
+    """Where the run's checkpoints are."""
+    from_last = False
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str, default="run", help="Name of the run; its folder is RUNS/NAME.")
@@ -103,29 +113,55 @@ class GRPOCommandLine(LightningCLI):
         self.save_config_kwargs["given"] = config.clone()
         if self.subcommand == "predict":
             config.return_predictions = False  # WritePredictions has them on disk
-        point_into(folder, config)
+        if self.subcommand == "fit":
+            trainer = config.trainer
+            if self.from_last and (done := finished(self.kept, trainer.max_steps, trainer.max_epochs)):
+                raise Finished(
+                    f"{folder}: {done}; nothing to do. To go on, raise trainer.max_steps or trainer.max_epochs"
+                )
+            if rank_zero_only.rank == 0:
+                self.begin_fit(folder, config)
+        point_into(folder, config, log=folder if self.subcommand == "fit" else folder / "evaluation")
 
     def choose_folder(self, config: Namespace) -> Path:
         """The run's folder, with `ckpt_path` found in it; all processes of a run get the same one."""
         fresh = self.subcommand == "fit" and config.ckpt_path is None
         if config.trainer.default_root_dir is not None and not fresh:
-            folder = Path(config.trainer.default_root_dir)  # the config that a run has saved knows its folder
+            folder = home_of(config)
         else:
             folder = run_folder(Path(config.runs), config.run, fresh=fresh)
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
             folder = Path(os.environ.get(FOLDER_OF_RANK_0, folder))
         os.environ[FOLDER_OF_RANK_0] = str(folder)
-        if config.get("ckpt_path") == "last":
-            config.ckpt_path = last_checkpoint(folder, required=self.subcommand != "fit")
-        elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).exists():
-            raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint file, or `last`")
-        if (
-            config.get("ckpt_path") is not None
-            and Path(config.ckpt_path).is_file()
-            and not is_zipfile(config.ckpt_path)
-        ):
-            raise ValueError(f"ckpt_path: {config.ckpt_path} is no checkpoint, or one that was cut off; name another")
+        self.kept = Path(config.checkpoint.dirpath or folder / "checkpoints")
+        self.from_last = config.get("ckpt_path") == "last"
+        if self.from_last:
+            config.ckpt_path = last_checkpoint(self.kept, required=self.subcommand != "fit")
+        elif config.get("ckpt_path") is not None:
+            if not Path(config.ckpt_path).exists():
+                raise ValueError(f"ckpt_path: there is no {config.ckpt_path}; name a checkpoint, or `last`")
+            if why := saving.flaw(Path(config.ckpt_path)):
+                raise ValueError(f"ckpt_path: {config.ckpt_path} {why}; name another, or `last`")
         return folder
+
+    def begin_fit(self, folder: Path, config: Namespace) -> None:
+        """On rank 0: holds the folder, and says what resuming means if settings have changed."""
+        self.held.enter_context(saving.only_writer(folder))
+        checkpoint = config.get("ckpt_path")
+        if checkpoint is None:
+            for path in folder.glob("*tfevents*"):
+                hide(path)  # of a run that was ended before its first checkpoint
+            return
+        for path in saving.candidates(Path(checkpoint).parent) if self.from_last else ():
+            if str(path) == checkpoint:
+                break
+            saving.set_aside(path)  # broken, or it would have been taken
+        saved = Path(checkpoint).parent.parent / "config.yaml"
+        if saved.is_file():
+            now = yaml.safe_load(self._parser("fit").dump(self.save_config_kwargs["given"], skip_none=False))
+            found = changes(yaml.safe_load(saved.read_text(encoding="utf-8")), now)
+            for change in found:
+                print(f"resume: {change}")
 
     def after_fit(self) -> None:
         """Says what was learnt and where everything is."""
@@ -136,6 +172,10 @@ class GRPOCommandLine(LightningCLI):
                     callback.show(folder)
             if self.trainer.logger is not None:
                 print(f"TensorBoard: tensorboard --logdir {folder}")
+
+
+class Finished(Exception):
+    """There is nothing left to train."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -156,13 +196,22 @@ class SaveRunConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
 
-def point_into(folder: Path, config: Namespace) -> None:
+def home_of(config: Namespace) -> Path:
+    """The folder of the run that has saved this config: where the file lies, if it was copied with its run."""
+    for given in reversed(config.get("config") or []):
+        folder = Path(str(given)).parent
+        if Path(str(given)).name == "config.yaml" and (folder / "checkpoints").is_dir():
+            return folder
+    return Path(config.trainer.default_root_dir)
+
+
+def point_into(folder: Path, config: Namespace, log: Path) -> None:
     """Checkpoints, TensorBoard and a progress bar of one line, where the settings do not say otherwise."""
     if config.checkpoint.dirpath is None:
         config.checkpoint.dirpath = str(folder / "checkpoints")
     if config.trainer.logger in (None, True):
-        log = {"save_dir": str(folder), "name": "", "version": "", "default_hp_metric": False}
-        config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**log))
+        where = {"save_dir": str(log), "name": "", "version": "", "default_hp_metric": False}
+        config.trainer.logger = Namespace(class_path=TENSORBOARD, init_args=Namespace(**where))
     callbacks = config.trainer.callbacks or []
     if config.trainer.enable_progress_bar is not False and not any(
         "ProgressBar" in each.class_path for each in callbacks
@@ -183,13 +232,21 @@ def run_folder(runs: Path, name: str, *, fresh: bool) -> Path:
 
 
 def last_checkpoint(folder: Path, *, required: bool) -> str | None:
-    """The run's `last.ckpt`. A fit that was ended before its first one starts anew; other commands refuse."""
-    path = folder / "checkpoints" / "last.ckpt"
-    if path.is_file():
-        return str(path)
+    """The folder's last checkpoint that is whole. A fit that was ended before its first one starts anew; others refuse.
+
+    A folder of broken checkpoints is always refused.
+    """
+    log, found = logging.getLogger(__name__), saving.candidates(folder)
+    for path in found:
+        why = saving.flaw(path)
+        if why is None:
+            return str(path)
+        log.warning("ckpt_path: %s %s; the one before it is used", path, why)
+    if found:
+        raise ValueError(f"ckpt_path: none of the {len(found)} checkpoints in {folder} is whole; name another")
     if required:
-        raise ValueError(f"ckpt_path: there is no {path}; run fit first, or name a checkpoint file")
-    logging.getLogger(__name__).warning("ckpt_path: there is no %s yet; training starts from the beginning", path)
+        raise ValueError(f"ckpt_path: there is no {folder / saving.LAST}; run fit first, or name a checkpoint")
+    log.warning("ckpt_path: there is no %s yet; training starts from the beginning", folder / saving.LAST)
     return None
 
 
@@ -205,6 +262,7 @@ def main(args: ArgsType = None) -> None:
     quieten()
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     interruption = Interruption()
+    interruption.wait()
     try:
         GRPOCommandLine(
             GRPOModule,
@@ -218,14 +276,22 @@ def main(args: ArgsType = None) -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"version": f"grpo-lightning {__version__}", "exit_on_error": False},
         )
-    except (ArgumentError, ValueError, MisconfigurationException, RewardError, SyntaxError) as error:
+    except Finished as message:
+        print(f"grpo-lightning: {message}")
+    except (ArgumentError, ValueError, MisconfigurationException, RewardError, SyntaxError, saving.SaveError) as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        sys.exit(f"grpo-lightning: ckpt_path: its weights are not those of model.policy ({one_line(error)[:300]} ...)")
     except BrokenPipeError:  # who read the output, such as `head`, has gone
         leave_quietly()
     finally:
-        if interruption.received is not None:
-            sys.exit(128 + interruption.received)
+        GRPOCommandLine.held.close()
+        interruption.restore()
+        if interruption.code is not None:
+            sys.exit(interruption.code)
 
 
 NOISE = re.compile(

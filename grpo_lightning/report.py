@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from rich.console import Console
 from rich.table import Table
 
-from grpo_lightning.checkpoint import Interruption
+from grpo_lightning.interruption import Interruption
 from grpo_lightning.metrics import Tally
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding"},
+    {"types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"evaluation"},
     {"policy_module"},
     {"module"},
-    {"callbacks", "checkpoint", "report", "plan"},
+    {"callbacks", "resuming", "checkpoint", "report", "plan"},
     {"cli"},
     {"__main__"},
 ]

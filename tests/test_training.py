@@ -12,10 +12,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning.batching import minibatches
 from grpo_lightning.callbacks import WatchBalance
-from grpo_lightning.checkpoint import Interruption
 from grpo_lightning.combine import CombineConfig
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.interruption import Interruption
 from grpo_lightning.mismatch import MismatchConfig
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
