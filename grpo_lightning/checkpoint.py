@@ -24,6 +24,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from grpo_lightning import saving
+from grpo_lightning.interruption import interrupted
 from grpo_lightning.resuming import Sizes, cut_log, event_files, log_sizes, loggers_in
 from grpo_lightning.saving import LAST, SaveError
 
@@ -100,11 +101,11 @@ class BoundaryCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / saving.ASIDE).mkdir(exist_ok=True)
                 saving.clear_aside(self.folder)
-                (self.folder / saving.ASIDE).touch()
             except OSError as error:
                 raise ValueError(f"checkpoint.dirpath: {self.folder} cannot be written to ({error})") from error
-            self._files = event_files(trainer)
+            self._files = event_files(trainer, present=False)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """The instant that the checkpoint is of; at the end of a run that was not finished, a way to finish it."""
@@ -195,9 +196,10 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        rollouts = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        rollouts = cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.total).processed
         epochs = int(rollouts // trainer.num_training_batches)  # Lightning also counts one that max_steps has cut short
-        if trainer.is_global_zero and _at_end(trainer, trainer.global_step, epochs) and self._boundary is not None:
+        done = _at_end(trainer, trainer.global_step, epochs) and not interrupted(trainer)
+        if trainer.is_global_zero and done and self._boundary is not None:
             found = {"step": trainer.global_step, "epochs": epochs}
             (self.folder / FINISHED).write_text(json.dumps(found) + "\n", encoding="utf-8")
 

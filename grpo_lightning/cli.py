@@ -13,8 +13,7 @@ from typing import cast
 
 import torch
 import transformers
-import yaml
-from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, Namespace, get_loader, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -119,7 +118,7 @@ class GRPOCommandLine(LightningCLI):
                 raise Finished(
                     f"{folder}: {done}; nothing to do. To go on, raise trainer.max_steps or trainer.max_epochs"
                 )
-            if rank_zero_only.rank == 0:
+            if getattr(rank_zero_only, "rank", 0) == 0:
                 self.begin_fit(folder, config)
         point_into(folder, config, log=folder if self.subcommand == "fit" else folder / "evaluation")
 
@@ -158,9 +157,9 @@ class GRPOCommandLine(LightningCLI):
             saving.set_aside(path)  # broken, or it would have been taken
         saved = Path(checkpoint).parent.parent / "config.yaml"
         if saved.is_file():
-            now = yaml.safe_load(self._parser("fit").dump(self.save_config_kwargs["given"], skip_none=False))
-            found = changes(yaml.safe_load(saved.read_text(encoding="utf-8")), now)
-            for change in found:
+            read = get_loader("yaml")
+            now = read(self._parser("fit").dump(self.save_config_kwargs["given"], skip_none=False))
+            for change in changes(read(saved.read_text(encoding="utf-8")), now):
                 print(f"resume: {change}")
 
     def after_fit(self) -> None:

@@ -99,5 +99,11 @@ class Interruption(Callback):
         rank_zero_info(f"received {signal.Signals(number).name}: this step, then out")
 
 
+def interrupted(trainer: Trainer) -> bool:
+    """Whether a signal has ended this run."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, Interruption) and callback.received is not None for callback in callbacks)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(SIGNALS[signal.Signals(number)])

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from rich.console import Console
 from rich.table import Table
 
-from grpo_lightning.interruption import Interruption
+from grpo_lightning.interruption import interrupted
 from grpo_lightning.metrics import Tally
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
@@ -56,7 +56,7 @@ class BeforeAfter(Callback):
         self._note(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if any(isinstance(callback, Interruption) and callback.received for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        if interrupted(trainer):
             return  # whoever sent the signal is waiting
         self.measured["after"] = self._measure(trainer, pl_module)
         if not trainer.is_global_zero:

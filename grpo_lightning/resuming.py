@@ -25,11 +25,15 @@ def loggers_in(trainer: Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in found if Path(logger.log_dir).resolve().is_relative_to(root)]
 
 
-def event_files(trainer: Trainer) -> dict[str, Path]:
-    """TensorBoard's files of this run, by their path in its folder."""
+def event_files(trainer: Trainer, *, present: bool = True) -> dict[str, Path]:
+    """TensorBoard's files of this run, by their path in its folder; without those now written to, unless `present`."""
     root = Path(trainer.default_root_dir).resolve()
-    folders = [Path(logger.log_dir).resolve() for logger in loggers_in(trainer)]
-    return {str(path.relative_to(root)): path for folder in folders for path in sorted(folder.glob("*tfevents*"))}
+    loggers = loggers_in(trainer)
+    found = [path for logger in loggers for path in sorted(Path(logger.log_dir).resolve().glob("*tfevents*"))]
+    if not present:  # Lightning has opened them before any hook of a callback
+        written = {Path(logger.experiment._get_file_writer().event_writer._file_name).resolve() for logger in loggers}
+        found = [path for path in found if path not in written]
+    return {str(path.relative_to(root)): path for path in found}
 
 
 def log_sizes(trainer: Trainer) -> Sizes:

@@ -19,7 +19,7 @@ from typing import IO
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
-ASIDE = ".writing"
+ASIDE = "aside.writing"
 """Name of what is being written; a run that was killed leaves one behind, and the next one removes it."""
 
 SEAL = "sealed.json"
@@ -65,7 +65,7 @@ def publish_last(aside: Path) -> None:
     if last.is_symlink():
         _point(previous, last.resolve())
     elif last.exists():
-        kept = aside.with_name(f"{ASIDE}-{PREVIOUS}")
+        kept = aside.with_name(f"{ASIDE}-previous")
         second_name(last, kept)
         publish(kept, previous)
     if aside.is_dir():

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from tests.tiny import tiny_folder
 
@@ -98,12 +99,17 @@ def log_of(folder: Path) -> dict[str, list[tuple[int, object]]]:
     return found
 
 
+def first_record(path: Path) -> str:
+    return next(EventFileLoader(str(path)).Load()).file_version
+
+
 def summary_of(folder: Path) -> dict[str, object]:
     return {key: value for key, value in json.loads((folder / "summary.json").read_text()).items() if key != "seconds"}
 
 
 def assert_same_run(whole: Path, other: Path) -> None:
     assert log_of(other) == log_of(whole)
+    assert all(first_record(path) == "brain.Event:2" for path in other.glob("events*tfevents*")), "whole files"
     assert summary_of(other) == summary_of(whole)
     names = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert sorted(path.name for path in (other / "checkpoints").iterdir()) == names
@@ -121,7 +127,9 @@ def kills(runs: Runs, folder: Path, *, devices: int, count: int, seed: int) -> C
     runs.start(whole, devices)
     assert runs.end() == 0, (whole / "output").read_text()
     log = log_of(whole)
-    assert [step for step, _ in log["reward"]] == list(range(4, 4 * 9 + 1, 4)), "three epochs of three rollouts"
+    assert [step for step, _ in log["completion/tokens"]] == list(range(4, 4 * 9 + 1, 4)), (
+        "three epochs of three rollouts"
+    )
     assert [step for step, _ in log["val/reward/digits"]] == [8, 20, 32], "after the second rollout of each epoch"
     assert len({value for _, value in log["update/beta"]}) == 9, "beta is adapted"
     assert len({value for _, value in log["reward/count_tokens/weight"]}) > 5, "a multiplier is adapted"
