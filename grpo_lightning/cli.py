@@ -20,6 +20,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 
 from grpo_lightning import __version__, saving
+from grpo_lightning.bad_steps import BadSteps
 from grpo_lightning.callbacks import CloseScorer, Pages, WatchBalance, WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, finished
 from grpo_lightning.exporting import export_checkpoint
@@ -28,7 +29,9 @@ from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.report import BeforeAfter
 from grpo_lightning.resuming import changes, hide
+from grpo_lightning.saving import SaveError
 from grpo_lightning.scoring import RewardError
+from grpo_lightning.watch import RankWatch
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
@@ -74,6 +77,7 @@ class GRPOCommandLine(LightningCLI):
             "does not wait for other programs on the machine.",
         )
         parser.add_lightning_class_args(BoundaryCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RankWatch, "ranks")
         parser.set_defaults(
             {
                 "checkpoint.every_n_train_steps": 10,
@@ -255,6 +259,18 @@ def _seed(value: bool | int) -> int:
     return value
 
 
+REFUSED = (
+    ArgumentError,
+    BadSteps,
+    MisconfigurationException,
+    RewardError,
+    SaveError,
+    SyntaxError,
+    ValueError,
+)
+"""What ends a command with one line."""
+
+
 def main(args: ArgsType = None) -> None:
     """Entry point of `grpo-lightning` and `python -m grpo_lightning`. Wrong settings or data: one line."""
     sys.path[:0] = [os.getcwd(), *config_folders(sys.argv[1:] if args is None else cast(list[str], args))]
@@ -277,7 +293,7 @@ def main(args: ArgsType = None) -> None:
         )
     except Finished as message:
         print(f"grpo-lightning: {message}")
-    except (ArgumentError, ValueError, MisconfigurationException, RewardError, SyntaxError, saving.SaveError) as error:
+    except REFUSED as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
     except RuntimeError as error:

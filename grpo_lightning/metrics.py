@@ -36,6 +36,13 @@ class Tally:
     def maximum(self, name: str, value: Tensor | float) -> None:
         self._maxima.setdefault(name, []).append(value)
 
+    def join(self, other: "Tally") -> None:
+        """Adds all that was added to the other one."""
+        for name, entries in other._sums.items():
+            self._sums.setdefault(name, []).extend(entries)
+        for name, peaks in other._maxima.items():
+            self._maxima.setdefault(name, []).extend(peaks)
+
     def read(self, ranks: Ranks) -> dict[str, float]:
         """Each mean = its total / its count over everything added on all ranks; left out where the count is 0.
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from grpo_lightning.adapters import without_adapter
 from grpo_lightning.advantages import AdvantageConfig
+from grpo_lightning.bad_steps import Guard, Step
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
 from grpo_lightning.checks import check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
@@ -114,6 +115,7 @@ class GRPOModule(PolicyModule):
         self.coefficients = start_coefficients(objective)
         self.combine_state = start_state(self.parts)
         self.tally = Tally()
+        self.guard = Guard(update.max_bad_steps, policy=policy, objective=objective, sampling=sampling, seed=seed)
         self.last: Prepared | None = None
 
     # ------------------------------------------------------------------------------------------------- the algorithm
@@ -192,7 +194,7 @@ class GRPOModule(PolicyModule):
         objective = self.recipe.objective
         batches = even_micro_batches(samples, self.update.micro_batch_tokens, self.update.layout, self.ranks)
         totals = totals_of(samples, len(batches), self.ranks)
-        total = torch.zeros((), device=self.device)
+        self.step = step = Step(number=self.trainer.global_step, totals=totals, coefficients=self.coefficients)
         optimizer.zero_grad()
         for number, batch in enumerate(batches):
             batch = batch.to(self.device)
@@ -214,9 +216,8 @@ class GRPOModule(PolicyModule):
                     max_tokens=self.sampling.max_tokens,
                 )
                 self.manual_backward(loss * self.trainer.world_size)
-            tally_update(self.tally, current, batch, objective)
-            total += loss.detach()
-        self.tally.add("update/loss", total * self.trainer.world_size)
+            tally_update(step.tally, current, batch, objective)
+            step.add(batch, loss)
         optimizer.step()
         scheduler.step()
 
@@ -253,20 +254,17 @@ class GRPOModule(PolicyModule):
         settings_win(cast(LambdaLR, self.lr_schedulers()), self.optimizer_config)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clips, after a gradient scaler has unscaled. A gradient that is not finite ends the run."""
+        """Clips, after a gradient scaler has unscaled. A step that is not finite on some rank is skipped on all."""
         norm = clip_gradients(self.model, self.optimizer_config.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise RuntimeError(
-                f"gradient norm is {float(norm)} at optimizer step {self.trainer.global_step}: the weights are "
-                "unharmed; go on from the last checkpoint with a smaller optimizer.lr"
-            )
-        self.tally.add("update/grad_norm", norm)
+        folder = Path(self.trainer.default_root_dir) / "bad_steps"
+        self.guard.settle(self.step, float(norm), self.tally, self.model, self.ranks, folder)
         self.tally.add("update/lr", optimizer.param_groups[0]["lr"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the weights do not hold: adapted coefficients, and a reference that has moved."""
         checkpoint["coefficients"] = asdict(self.coefficients)
         checkpoint["combine"] = saved(self.combine_state, list(self.parts))
+        checkpoint["bad_steps"] = self.guard.in_a_row
         if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
             checkpoint["reference"] = full_state(self.reference)
         if self.policy_config.adapter is not None and shards_of(self.model) is None:
@@ -275,6 +273,7 @@ class GRPOModule(PolicyModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
         objective, known = self.recipe.objective, checkpoint["coefficients"]
+        self.guard.in_a_row = checkpoint.get("bad_steps", 0)
         if objective.kl.target is not None:
             self.coefficients = replace(self.coefficients, beta=known["beta"])
         if objective.entropy.target is not None:
@@ -301,6 +300,7 @@ class GRPOModule(PolicyModule):
         tally_step(tally, found, batch, accuracy=self.accuracy)
         tally_times(tally, found, started=started, updating=updating, ended=time.perf_counter(), ranks=self.ranks)
         objective, coefficients = self.recipe.objective, self.coefficients
+        tally.add("update/skipped", self.guard.take_skipped())
         tally.add("update/beta", coefficients.beta)
         tally.add("update/entropy_bonus", coefficients.bonus)
         values = tally.read(self.ranks)

@@ -25,8 +25,12 @@ class UpdateConfig:
     """Tokens per forward and backward pass, padding included: memory, not results."""
     layout: Layout = "padded"
     """`padded`: rows of similar length, padded on the right. `packed`: sequences end to end in one row."""
+    max_bad_steps: int = 3
+    """Optimizer steps in a row that may be skipped because loss or gradient is not finite; one more ends the run."""
 
     def __post_init__(self) -> None:
+        if self.max_bad_steps < 0:
+            raise ValueError(f"update.max_bad_steps: {self.max_bad_steps} is refused; it must be 0 or more")
         for name in ("num_iterations", "minibatches", "micro_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"update.{name}: {getattr(self, name)} is refused; it must be at least 1")

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding", "saving", "interruption"},
+    {"watch", "types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
@@ -18,8 +18,8 @@ LAYERS = [
     {"objective", "checks"},
     {"preparation"},
     {"metrics"},
-    {"evaluation"},
-    {"policy_module"},
+    {"evaluation", "bad_steps"},
+    {"policy_module", "replay"},
     {"module"},
     {"callbacks", "resuming", "checkpoint", "report", "plan"},
     {"cli"},

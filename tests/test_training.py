@@ -320,7 +320,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> 
             parameter = next(pl_module.parameters())
             parameter.register_hook(lambda gradient: gradient * float("nan"))
 
-    module = tiny_module(tmp_path)
+    module = tiny_module(tmp_path, update=UpdateConfig(max_bad_steps=0))
     trainer = tiny_trainer(tmp_path, Poison())
     with pytest.raises(RuntimeError, match=r"gradient norm is nan at optimizer step 0: the weights are unharmed"):
         trainer.fit(module, datamodule=tiny_data(tmp_path))
