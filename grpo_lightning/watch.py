@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -31,16 +31,6 @@ EXIT = 1
 """Code of a process that ends because of another."""
 
 
-class Store(Protocol):
-    """What is needed of a torch.distributed store; each of the threads of a process has a connection of its own."""
-
-    def set(self, key: str, value: str, /) -> None: ...
-
-    def check(self, keys: list[str], /) -> bool: ...
-
-    def multi_get(self, keys: list[str], /) -> list[bytes]: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
     """What a process says of itself."""
@@ -48,7 +38,7 @@ class Sign:
     beat: int = 0
     """Grows, so that each sign is another one."""
     state: State = "runs"
-    """`waits`: a collective failed here because of others; `failed`: an error here; `ended`: it has named who failed."""
+    """`waits`: a collective failed here because of others; `failed`: an error here; `ended`: it has named who."""
     note: str = ""
     place: str = ""
     """The machine, and its process numbers."""
@@ -186,7 +176,7 @@ class RankWatch(Callback):
 class Beacon:
     """The threads of a `Watch`: one talks with the store and may be held up there, the other one judges."""
 
-    def __init__(self, store: Store, keys: list[str], watch: Watch) -> None:
+    def __init__(self, store: torch.distributed.distributed_c10d.Store, keys: list[str], watch: Watch) -> None:
         self.store, self.keys, self.watch = store, keys, watch
         self.state: State = "runs"
         self.note = ""

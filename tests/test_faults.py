@@ -1,0 +1,261 @@
+"""What goes wrong outside a reward, and what a run does then: docs/faults.md names these tests."""
+
+import json
+import logging
+import math
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from grpo_lightning import replay
+from grpo_lightning.bad_steps import BadSteps
+from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
+from grpo_lightning.watch import Sign, Watch
+from tests.fakes import tiny_data, tiny_module, tiny_trainer
+from tests.tiny import tiny_folder
+from tests.train_faulty import Spoilt, spoil
+
+ROOT = Path(__file__).parent.parent
+LINEAR = OptimizerConfig(lr=1e-2, schedule="linear", weight_decay=0.1)
+
+
+def spoilt(folder: Path, bad: set[int], **update: int) -> Spoilt:
+    config = UpdateConfig(**{"num_iterations": 2, "minibatches": 2, "micro_batch_tokens": 64, **update})
+    return spoil(tiny_module(folder, update=config, optimizer=LINEAR), bad)
+
+
+class Steps(Callback):
+    """Keeps weights and optimizer state as they are before each optimizer step, and what each rollout logs."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, torch.Tensor]] = []
+        self.rows: list[dict[str, float]] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
+        self.states.append(state_of(trainer, pl_module))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
+        self.rows.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def state_of(trainer: Trainer, module: LightningModule) -> dict[str, torch.Tensor]:
+    moments = {
+        f"{i}/{name}": value.clone()
+        for i, state in enumerate(trainer.optimizers[0].state.values())
+        for name, value in state.items()
+    }
+    return {name: value.detach().clone() for name, value in module.state_dict().items()} | moments
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Steps 1, 6 and 7 of 12, four to a rollout: their states equal those before, and the schedule goes on."""
+    steps = Steps()
+    module = spoilt(tmp_path, {1, 6, 7})
+    trainer = tiny_trainer(tmp_path, steps, max_epochs=1)
+    with caplog.at_level(logging.WARNING, "grpo_lightning.bad_steps"):
+        trainer.fit(module, datamodule=tiny_data(tmp_path))
+    after = [*steps.states[1:], state_of(trainer, module)]
+    assert [equal(a, b) for a, b in zip(steps.states, after, strict=True)] == [n in (1, 6, 7) for n in range(12)]
+    assert trainer.global_step == 12
+    assert [row["update/skipped"] for row in steps.rows] == [1.0, 2.0, 0.0]
+    assert all(math.isfinite(value) for row in steps.rows for value in row.values())
+    means = [sum(1e-2 * (1 - step / 11) for step in range(i, i + 4)) / 4 for i in (0, 4, 8)]
+    assert [row["update/lr"] for row in steps.rows] == pytest.approx(means)
+    said = [record.getMessage() for record in caplog.records if record.name == "grpo_lightning.bad_steps"]
+    assert [re.findall(r"loss is (\w+) .* step (\d+): skipped, (\d) in a row", line)[0] for line in said] == [
+        ("nan", "1", "1"), ("nan", "6", "1"), ("nan", "7", "2"),
+    ]  # fmt: skip
+    assert not (tmp_path / "bad_steps").exists()
+
+
+def test_resume_is_exact_around_steps_that_were_skipped(tmp_path: Path) -> None:
+    bad = {1, 6, 7, 8, 13}
+    module = spoilt(tmp_path, bad)
+    tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path))
+    for step in (4, 8, 12, 16):
+        resumed = spoilt(tmp_path, bad)
+        trainer = tiny_trainer(tmp_path)
+        trainer.fit(resumed, datamodule=tiny_data(tmp_path), ckpt_path=tmp_path / "checkpoints" / f"step={step}.ckpt")
+        assert trainer.global_step == 24
+        assert equal(dict(module.state_dict()), dict(resumed.state_dict())), step
+
+
+def test_too_many_in_a_row_end_the_run_and_the_batch_can_be_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps 3, 4 and 5: two are allowed, across the rollouts' boundary, and across a resume from there."""
+    message = r"at optimizer step 5: the weights are unharmed.* allows 2 in a row and this is number 3"
+    for checkpoint in (None, tmp_path / "checkpoints" / "step=4.ckpt"):
+        module = spoilt(tmp_path, {3, 4, 5}, max_bad_steps=2)
+        with pytest.raises(BadSteps, match=message) as caught:
+            tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path), ckpt_path=checkpoint)
+        path = tmp_path / "bad_steps" / "step=5-rank=0.pt"
+        assert str(path) in str(caught.value)
+        saved = torch.load(path, weights_only=True)
+        path.unlink()
+        assert len(saved["micro_batches"]) == 1, "only the micro-batch whose loss is not finite is kept"
+        assert math.isnan(saved["losses"][0])
+    torch.save(saved, path)
+    replay.main([str(path), str(tmp_path / "checkpoints" / "step=4.ckpt")])
+    output = capsys.readouterr().out
+    assert "optimizer step 5, rank 0 of 1" in output
+    assert "micro-batch 0: loss was nan, is nan" in output
+    assert len(re.findall(r"sequence \d+, not finite: advantage at \[0", output)) == 1, output
+    assert "gradients that are not finite: model.embed_tokens.weight" in output
+    for values in saved["micro_batches"]:
+        values["advantages"].fill_(1.0)
+    torch.save(saved, path)
+    replay.main([str(path)])
+    output = capsys.readouterr().out
+    assert re.search(r"loss was nan, is -?\d", output), output
+    assert "not finite" not in output
+
+
+def test_what_is_kept_for_replay_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpo_lightning.bad_steps.BYTES", 1)
+
+    class Poison(Callback):
+        def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            next(pl_module.parameters()).grad.fill_(math.inf)  # the losses are finite, so every micro-batch is suspect
+
+    module = tiny_module(tmp_path, update=UpdateConfig(micro_batch_tokens=32, max_bad_steps=0))
+    with pytest.raises(BadSteps, match=r"gradient norm is (inf|nan)"):
+        tiny_trainer(tmp_path, Poison()).fit(module, datamodule=tiny_data(tmp_path))
+    saved = torch.load(tmp_path / "bad_steps" / "step=0-rank=0.pt", weights_only=True)
+    assert len(saved["micro_batches"]) == 1
+    assert saved["left_out"] > 0
+
+
+# ------------------------------------------------------------------------------------------------ ranks that go missing
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watch(size: int = 3) -> tuple[Watch, Clock]:
+    clock = Clock()
+    return Watch(rank=0, size=size, timeout=10.0, clock=clock), clock
+
+
+def test_who_is_silent_is_named_and_who_has_left_is_not() -> None:
+    here, clock = watch()
+    for second in range(30):
+        clock.now = float(second)
+        here.hear({1: Sign(beat=min(second, 4), pid=11), 2: Sign(state="left", pid=12)})
+        found = here.verdict()
+        assert (found is None) == (second <= 14), second  # heard of last at 4
+    assert found == (
+        "rank 1 (process 11) has not been heard of for 10 s: stopped, hung, or its machine is gone", [1],
+    )  # fmt: skip
+
+
+def test_who_holds_the_store_is_named_when_it_is_silent() -> None:
+    clock = Clock()
+    here = Watch(rank=1, size=2, timeout=10.0, clock=clock)
+    here.hear({0: Sign(pid=10)})
+    clock.now = 10.5
+    assert here.verdict() == ("rank 0 (process 10) or its machine has not answered for 10 s", [0])
+    here.restart()  # this process itself was stopped meanwhile
+    assert here.verdict() is None
+
+
+def test_a_dead_process_is_told_from_one_whose_number_is_used_again() -> None:
+    here, _ = watch()
+    own = Sign.own()
+    here.hear({1: own, 2: own})
+    assert here.verdict() is None
+    child = subprocess.Popen(["sleep", "60"])
+    theirs = replace(own, pid=child.pid, born="1")
+    here.hear({1: theirs})
+    assert here.verdict() == (f"rank 1 (process {child.pid}) is gone, killed or crashed", [])
+    here.hear({1: replace(theirs, place="another machine")})
+    assert here.verdict() is None
+    child.kill()
+    child.wait()
+
+
+def test_who_lives_and_does_not_come_is_named() -> None:
+    here, _ = watch()
+    here.hear({1: Sign(state="waits"), 2: Sign(pid=12)})
+    assert here.left_behind() == ("rank 2 (process 12) lives, but did not come to where the others waited for it", [2])
+    here.hear({2: Sign(state="waits")})
+    assert here.left_behind() is None
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("deed", "rank", "line"),
+    [
+        ("kill-rollout", 1, r"rank 1 \(process {pid}\) is gone, killed or crashed"),
+        ("kill-update", 0, r"rank 0 \(process {pid}\) is gone, killed or crashed"),
+        ("stop-update", 1, r"rank 1 \(process {pid}\) has not been heard of for 8 s"),
+        ("stop-rollout", 0, r"rank 0 \(process {pid}\) or its machine has not answered for \d+ s"),
+        ("sleep-rollout", 1, r"rank 1 \(process {pid}\) lives, but did not come to where the others waited"),
+        ("raise-update", 1, r"rank 1 (\(process {pid}\) is gone|failed): ValueError: a bad day"),
+    ],
+)
+def test_a_rank_that_goes_missing_ends_the_run_and_is_named(tmp_path: Path, deed: str, rank: int, line: str) -> None:
+    """Within 8 s of silence, or at once where it is seen to be dead; nothing is left running."""
+    tiny_folder(tmp_path / "tiny")
+    command = [sys.executable, "-m", "tests.train_faulty", str(tmp_path), deed, str(rank), "8"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        code = process.wait(timeout=200)
+    pids = [int((tmp_path / f"rank{r}").read_text()) for r in (0, 1)]
+    deadline = time.monotonic() + 60
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    text = (tmp_path / "output").read_text(errors="replace")
+    assert all(map(gone, pids)), text
+    assert code != 0, text
+    assert not (tmp_path / "done").exists()
+    assert re.search("^grpo-lightning: " + line.format(pid=pids[rank]), text, re.MULTILINE), text[-3000:]
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_both(tmp_path: Path) -> None:
+    """Steps 5 and 6 are bad on rank 1; one is allowed. Both ranks' weights stay equal; rank 1 keeps its batch."""
+    tiny_folder(tmp_path / "tiny")
+    command = [sys.executable, "-m", "tests.train_faulty", str(tmp_path), "nan-update", "1", "60"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    found = [json.loads((tmp_path / f"steps{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0]["sums"] == found[1]["sums"]
+    changed = [a != b for a, b in zip(found[0]["sums"], found[0]["sums"][1:], strict=False)]
+    assert changed == [True, True, True, True, True, False]
+    assert [path.name for path in (tmp_path / "bad_steps").iterdir()] == ["step=6-rank=1.pt"]
+    assert "step=6-rank=1.pt" in done.stdout + done.stderr
+    assert done.returncode != 0
+
+
+# ------------------------------------------------------------------------------------------------------ the fault table
+
+
+def test_every_test_that_the_fault_table_names_exists() -> None:
+    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")]
+    named = [re.findall(r"`(test_\w+)`", row.split("|")[-2]) for row in rows[1:]]
+    assert len(named) >= 15
+    sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for row, names in zip(rows[1:], named, strict=True):
+        assert names, f"no test in {row}"
+        for name in names:
+            assert f"def {name}(" in sources, name
