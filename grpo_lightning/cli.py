@@ -9,6 +9,7 @@ import warnings
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import cast
 
 import torch
@@ -31,6 +32,7 @@ from grpo_lightning.report import BeforeAfter
 from grpo_lightning.resuming import changes, hide
 from grpo_lightning.saving import SaveError
 from grpo_lightning.scoring import RewardError
+from grpo_lightning.trust import check_config
 from grpo_lightning.watch import RankWatch
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -105,6 +107,7 @@ class GRPOCommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settles what settings left open: the run's folder, where checkpoints and logs go in it, and when to end."""
         config = self.config[self.subcommand]
+        check_config(config)
         if config.threads is not None:
             if config.threads < 1:
                 raise ValueError(f"threads: {config.threads} is refused; it must be at least 1")
@@ -296,6 +299,9 @@ def main(args: ArgsType = None) -> None:
     except REFUSED as error:
         logging.getLogger(__name__).debug("refused", exc_info=error)
         sys.exit(f"grpo-lightning: {one_line(error)}")
+    except UnpicklingError as error:
+        logging.getLogger(__name__).debug("refused", exc_info=error)
+        sys.exit("grpo-lightning: ckpt_path: a checkpoint that holds more than plain values could run code; not loaded")
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise

@@ -8,6 +8,7 @@ import copy
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -25,6 +26,7 @@ from transformers import (
 )
 
 from grpo_lightning.adapters import AdapterConfig, add_adapter
+from grpo_lightning.hub import prepare_hub
 from grpo_lightning.seeding import seeded
 from grpo_lightning.sharding import FullySharded, layers_of, share_out
 
@@ -84,6 +86,7 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer of a hub name, a local folder or an embedded policy; pads with its end token if it has no other."""
     path = resolve(pretrained)
+    prepare_hub(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
@@ -117,6 +120,7 @@ def load_models(
 def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreTrainedModel:
     """The policy on the CPU, without dropout, ready to train. `empty`: of the same shape, on the meta device."""
     path, dtype = resolve(config.pretrained), getattr(torch, config.dtype)
+    prepare_hub(path)
     shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     how = {"dtype": dtype, "attn_implementation": config.attention}
     try:
@@ -128,6 +132,9 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
             if config.quantization == "nf4":
                 how["quantization_config"] = four_bit(dtype)
             policy = AutoModelForCausalLM.from_pretrained(path, **shared, **how)
+    except UnpicklingError as error:
+        cause = ValueError("its pickle holds more than weights, and is not loaded; have it converted to safetensors")
+        raise ValueError(_not_loaded("model", config.pretrained, cause)) from error
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded("model", config.pretrained, error)) from error
     disable_dropout(policy)

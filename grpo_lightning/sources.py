@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from grpo_lightning.hub import prepare_hub
 from grpo_lightning.tasks import Split, Task, generate
 
 Row = dict[str, object]
@@ -115,6 +116,7 @@ class Dataset:
         return list(islice(chain.from_iterable(map(read_file, files)), self.limit))
 
     def _read_hub(self, wanted: str) -> list[Row]:
+        prepare_hub(self.path)
         from datasets.load import load_dataset  # slow to import, and only the hub needs it
 
         try:

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"watch", "types", "seeding", "tasks", "ranks", "parts", "pareto", "adapters", "sharding", "saving", "interruption"},
+    {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto"},
+    {"adapters", "sharding", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},
