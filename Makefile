@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test check lint format clean
+.PHONY: quickstart test check lint audit format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/grpo-lightning fit --config configs/quickstart.yaml
@@ -17,6 +17,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pip --disable-pip-version-check check
+
+# Known vulnerabilities of what is installed. Not part of check: it asks the network, and needs `pip install pip-audit`.
+audit: $(INSTALLED)
+	$(BIN)/python -m pip_audit
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

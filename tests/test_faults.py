@@ -3,7 +3,9 @@
 import json
 import logging
 import math
+import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from grpo_lightning import replay
 from grpo_lightning.bad_steps import BadSteps
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
+from grpo_lightning.sources import Dataset
 from grpo_lightning.watch import Sign, Watch
 from tests.fakes import tiny_data, tiny_module, tiny_trainer
 from tests.tiny import tiny_folder
@@ -247,15 +250,95 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_both(tmp_path: Path
     assert done.returncode != 0
 
 
+# ------------------------------------------------------------------------------------------------------ hub and data
+
+ASK = """
+import sys, time
+from pathlib import Path
+from grpo_lightning.policy import PolicyConfig, load_policy, load_tokenizer
+from grpo_lightning.sources import Dataset
+started = time.monotonic()
+for ask in (
+    lambda: load_tokenizer("some/model"),
+    lambda: load_policy(PolicyConfig(pretrained="some/model"), seed=0),
+    lambda: Dataset(path="some/data").rows("train"),
+):
+    try:
+        ask()
+    except ValueError as error:
+        print(" ".join(str(error).split()))
+print(f"{time.monotonic() - started:.1f}")
+"""
+"""A program: one line for each of tokenizer, model and data set of a hub, and the seconds that it took."""
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "offline"])
+def test_a_hub_that_does_not_answer_is_said_in_time(tmp_path: Path, kind: str) -> None:
+    """Its libraries alone were still waiting for a silent one after 170 s. Three questions, one second to answer."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        port = hole.getsockname()[1]
+        if kind == "silent":
+            hole.listen(64)
+        environment = os.environ | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+            "HF_HUB_OFFLINE": str(int(kind == "offline")),
+            "HF_HUB_ETAG_TIMEOUT": "1",
+            "HF_HOME": str(tmp_path),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", ASK], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+    *lines, seconds = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["policy.pretrained", "policy.pretrained", "source.path"], done
+    assert all(name in line for name, line in zip(("some/model", "some/model", "some/data"), lines, strict=True))
+    assert float(seconds) < 30
+    waited = f"http://127.0.0.1:{port} gave no answer within 1 s" in done.stderr
+    assert waited == (kind != "offline"), done.stderr
+
+
+def rows_file(path: Path) -> Path:
+    path.write_text("".join(json.dumps({"prompt": f"{i}+1=", "answer": str(i + 1)}) + "\n" for i in range(16)))
+    return path
+
+
+def test_a_data_file_that_vanishes_is_not_missed_by_a_run_and_named_on_resume(tmp_path: Path) -> None:
+    """All rows are read when the run starts; its second epoch has them, too."""
+    path = rows_file(tmp_path / "rows.jsonl")
+
+    class Vanish(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            path.unlink()
+
+    trainer = tiny_trainer(tmp_path, Vanish())
+    trainer.fit(tiny_module(tmp_path), datamodule=tiny_data(tmp_path, source=Dataset(path=str(path))))
+    assert trainer.current_epoch == 2
+    last = tmp_path / "checkpoints" / f"step={trainer.global_step}.ckpt"
+    with pytest.raises(ValueError, match=rf"{path}: no such data file") as caught:
+        tiny_trainer(tmp_path, max_epochs=3).fit(
+            tiny_module(tmp_path), datamodule=tiny_data(tmp_path, source=Dataset(path=str(path))), ckpt_path=last
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.jsonl", ""), ("a.csv", "prompt,answer\n"), ("a.json", "[]")])
+def test_an_empty_data_file_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"source\.train: no rows in .*{name}"):
+        Dataset(path=str(tmp_path / name)).rows("train")
+
+
 # ------------------------------------------------------------------------------------------------------ the fault table
 
 
-def test_every_test_that_the_fault_table_names_exists() -> None:
-    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")]
-    named = [re.findall(r"`(test_\w+)`", row.split("|")[-2]) for row in rows[1:]]
-    assert len(named) >= 15
+def test_every_test_that_the_fault_table_and_the_security_policy_name_exists() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
-    for row, names in zip(rows[1:], named, strict=True):
-        assert names, f"no test in {row}"
-        for name in names:
-            assert f"def {name}(" in sources, name
+    for path, least in ((ROOT / "docs" / "faults.md", 15), (ROOT / "SECURITY.md", 9)):
+        table = path.read_text().split("| test |\n|---|")[1].split("\n\n")[0]
+        rows = table.splitlines()[1:]
+        assert len(rows) >= least
+        for row in rows:
+            names = re.findall(r"`(test_\w+)`", row.split("|")[-2])
+            assert names, f"no test in {row}"
+            for name in names:
+                assert f"def {name}(" in sources, name
