@@ -33,6 +33,9 @@ class Tally:
     def add(self, name: str, total: Tensor | float, count: Tensor | float = 1.0) -> None:
         self._sums.setdefault(name, []).append((total, count))
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._sums or name in self._maxima
+
     def maximum(self, name: str, value: Tensor | float) -> None:
         self._maxima.setdefault(name, []).append(value)
 
@@ -166,9 +169,19 @@ def tally_times(tally: Tally, found: Collected, *, started: float, updating: flo
     tally.add("speed/rollout_tokens_per_second", tokens, found.rollout_seconds)
 
 
-def tally_update(tally: Tally, policy: TokenLogprobs, batch: MicroBatch, objective: ObjectiveConfig) -> None:
-    """What one micro-batch says of the update: entropy, ratio, clipping, and how far the policy has gone from where."""
+def tally_update(
+    tally: Tally, policy: TokenLogprobs, batch: MicroBatch, objective: ObjectiveConfig, *, first: bool
+) -> None:
+    """What one micro-batch says of the update: entropy, ratio, clipping, and how far the policy has gone from where.
+
+    `first`: the policy has not been updated since the rollout, so what is between it and the sampler is the engine's.
+    """
     logprobs, tokens = policy.logprobs.detach(), len(policy.logprobs)
+    if first:
+        gap = (logprobs - batch.sampler_logprobs).abs()
+        tally.add("sampler/kl", kl(batch.sampler_logprobs, logprobs, estimator="k3").sum(), tokens)
+        tally.add("sampler/gap", gap.sum(), tokens)
+        tally.maximum("sampler/gap_max", gap.max() if tokens else 0.0)
     log_ratio = log_ratios(logprobs, batch.base_logprobs, batch.lengths, level="token")
     ratio = torch.exp(log_ratio)
     tally.add("update/entropy", policy.entropy.detach().sum(), tokens)

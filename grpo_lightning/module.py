@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from grpo_lightning.collection import Collected, collect
 from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
 from grpo_lightning.evaluation import EvaluationConfig
 from grpo_lightning.filters import FilterConfig, pass_rates
-from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation import Engine, SamplingConfig
 from grpo_lightning.logprobs import TokenLogprobs, completion_logprobs, sample_logprobs
 from grpo_lightning.metrics import Tally, tally_step, tally_times, tally_update
 from grpo_lightning.mismatch import MismatchConfig
@@ -59,6 +60,7 @@ class GRPOModule(PolicyModule):
         rewards: The verifiers and their weights.
         group_size: Completions per prompt; the group is the baseline, so at least 2.
         sampling: How training completions are drawn.
+        engine: What draws completions; null: the policy itself, in a decode loop of this project.
         filters: Which completions and groups train.
         mismatch: What is done about the difference between the sampling engine and the policy.
         combine: How several rewards become one.
@@ -81,6 +83,7 @@ class GRPOModule(PolicyModule):
         rewards: list[RewardSpec],
         group_size: int = 8,
         sampling: SamplingConfig = SamplingConfig(),
+        engine: Engine | None = None,
         filters: FilterConfig = FilterConfig(),
         mismatch: MismatchConfig = MismatchConfig(),
         combine: CombineConfig = CombineConfig(),
@@ -101,7 +104,9 @@ class GRPOModule(PolicyModule):
         if sampling.temperature == 0:
             raise ValueError("sampling.temperature: 0 makes a group of equal completions; use e.g. 1.0")
         scorer = Scorer(rewards, workers=reward_workers, executor=executor)
-        super().__init__(policy, sampling, evaluation, scorer, update, reference=objective.kl.beta > 0, seed=seed)
+        super().__init__(
+            policy, sampling, evaluation, scorer, update, engine, reference=objective.kl.beta > 0, seed=seed
+        )
         self.automatic_optimization = False
         self.group_size, self.optimizer_config, self.first_step_checks = group_size, optimizer, first_step_checks
         self.recipe = Recipe(
@@ -142,6 +147,7 @@ class GRPOModule(PolicyModule):
         A group is scored while others are still generated.
         """
         seed = seed_of("rollout", self.seed, self.iteration)
+        self.generator.use_weights(self.trainer.global_step)
         return collect(
             prompts,
             config=self.recipe.filters,
@@ -216,7 +222,7 @@ class GRPOModule(PolicyModule):
                     max_tokens=self.sampling.max_tokens,
                 )
                 self.manual_backward(loss * self.trainer.world_size)
-            tally_update(step.tally, current, batch, objective)
+            tally_update(step.tally, current, batch, objective, first="update/loss" not in self.tally)
             step.add(batch, loss)
         optimizer.step()
         scheduler.step()

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
-from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
+from grpo_lightning.generation import Builtin, Engine, Rollout, SamplingConfig
 from grpo_lightning.logprobs import check_packing
 from grpo_lightning.metrics import Tally
 from grpo_lightning.optimization import UpdateConfig
@@ -33,6 +33,7 @@ class PolicyModule(LightningModule):
         evaluation: EvaluationConfig,
         scorer: Scorer,
         update: UpdateConfig,
+        engine: Engine | None,
         *,
         reference: bool,
         seed: int,
@@ -41,6 +42,8 @@ class PolicyModule(LightningModule):
         self.strict_loading = policy.adapter is None  # a checkpoint holds the adapter alone
         self.policy_config, self.sampling, self.evaluation, self.seed = policy, sampling, evaluation, seed
         self.scorer, self.update, self.wants_reference = scorer, update, reference
+        self.engine = engine or Builtin()
+        self.engine.check(sampling)
         self.policy: PreTrainedModel | None = None
         self.reference: PreTrainedModel | None
         self.tokenizer: PreTrainedTokenizerBase | None = None
@@ -62,7 +65,7 @@ class PolicyModule(LightningModule):
         # Hidden from nn.Module: not in checkpoints, not in the optimizer, not moved to train mode.
         self.__dict__["reference"] = reference
         self.policy = policy
-        self.generator = BuiltinGenerator(policy, self.tokenizer)
+        self.generator = self.engine.start(policy, self.tokenizer, sampling=self.sampling, ranks=self.ranks)
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         self.evaluate_on(self.held_out, prompts)
@@ -72,6 +75,7 @@ class PolicyModule(LightningModule):
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> tuple[Rollout, Scores]:
         """`evaluation.samples` completions of each prompt (one greedy one if that is 0), with their scores."""
+        self.generator.use_weights(self.trainer.global_step)
         greedy = self.evaluation.samples == 0
         how = replace(self.sampling, temperature=0.0 if greedy else self.evaluation.temperature)
         rollout = self.generator.generate(
@@ -96,6 +100,7 @@ class PolicyModule(LightningModule):
 
     def evaluate_on(self, tally: Tally, prompts: Sequence[Prompt], prefix: str = "") -> None:
         """Adds these prompts' evaluation to `tally`."""
+        self.generator.use_weights(self.trainer.global_step)
         evaluate(
             tally,
             prompts,

@@ -1,6 +1,19 @@
 """Prompts -> groups of completions: the `Generator` contract and the engines that keep it."""
 
-from grpo_lightning.generation.contract import Generator, Rollout, SamplingConfig
-from grpo_lightning.generation.engine import BuiltinGenerator
+from grpo_lightning.generation.continuous_batching import TransformersContinuousBatching
+from grpo_lightning.generation.contract import Engine, Generator, Rollout, SamplingConfig
+from grpo_lightning.generation.engine import Builtin, BuiltinGenerator
+from grpo_lightning.generation.vllm_colocated import VLLMColocated
+from grpo_lightning.generation.vllm_server import VLLMServer
 
-__all__ = ["BuiltinGenerator", "Generator", "Rollout", "SamplingConfig"]
+__all__ = [
+    "Builtin",
+    "BuiltinGenerator",
+    "Engine",
+    "Generator",
+    "Rollout",
+    "SamplingConfig",
+    "TransformersContinuousBatching",
+    "VLLMColocated",
+    "VLLMServer",
+]

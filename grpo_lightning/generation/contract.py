@@ -1,9 +1,13 @@
 """What every generation engine promises."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Group, Prompt
 
 
@@ -59,7 +63,8 @@ class Rollout:
     prefill_seconds: float
     decode_seconds: float
     truncation_gap: float = 0.0
-    """Sum over tokens of log q - log pi, q what top-k, top-p, min-p and penalties left to sample from."""
+    """Sum over tokens of log q - log pi, q what top-k, top-p, min-p and penalties left to sample from; NaN where the
+    engine does not tell it."""
 
     @property
     def tokens(self) -> int:
@@ -69,7 +74,15 @@ class Rollout:
 
 @runtime_checkable
 class Generator(Protocol):
-    """An engine that completes prompts with the policy's current weights."""
+    """A started engine: completes prompts with the policy's weights."""
+
+    def use_weights(self, version: int) -> None:
+        """The completions that follow come from the policy as it is now.
+
+        `version` counts optimizer steps. Every rank calls this before each rollout and evaluation, because gathering
+        the shards of a policy is a collective; an engine that has these weights already does nothing.
+        """
+        ...
 
     def generate(
         self,
@@ -91,3 +104,22 @@ class Generator(Protocol):
         as soon as its last completion has ended, in any order; what it raises ends the generation.
         """
         ...
+
+
+class Engine(ABC):
+    """What a config names: the settings of an engine, made before there is a model."""
+
+    @abstractmethod
+    def check(self, sampling: SamplingConfig) -> None:
+        """Refuses, in one line, training completions that this engine cannot draw as the contract says."""
+
+    @abstractmethod
+    def start(
+        self,
+        policy: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        sampling: SamplingConfig,
+        ranks: Ranks,
+    ) -> Generator:
+        """The engine for this policy, on every rank. `sampling` is that of training."""

@@ -6,6 +6,7 @@ log-probs come from the pass that samples. It is not a server: no paging, no con
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,10 +15,11 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from grpo_lightning.generation.cache import preallocated_cache
-from grpo_lightning.generation.contract import Rollout, SamplingConfig
+from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.sampling import draw, penalise_repetition, truncate, uniforms
 from grpo_lightning.policy import project
 from grpo_lightning.sharding import as_forward, inference, shards_of
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Completion, Group, Prompt, StopReason
 
 COMPACT_AT = 0.8
@@ -41,6 +43,8 @@ class BuiltinGenerator:
                     "engine cannot share within a group; use a model with attention only"
                 )
 
+    def use_weights(self, version: int) -> None:
+        """Nothing to do: it generates with the policy itself."""
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -91,6 +95,19 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase, sampling: SamplingConfig)
     """The configured stop tokens, and those stop strings that are one special token, which decoding would not show."""
     special = {token: i for token, i in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)}
     return set(sampling.stop_token_ids) | {special[stop] for stop in sampling.stop if stop in special}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builtin(Engine):
+    """The policy itself in a decode loop of this project: nothing to install, start or keep in step."""
+
+    def check(self, sampling: SamplingConfig) -> None:
+        """Draws everything that a `SamplingConfig` says."""
+
+    def start(
+        self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, sampling: SamplingConfig, ranks: Ranks
+    ) -> BuiltinGenerator:
+        return BuiltinGenerator(policy, tokenizer)
 
 
 class _Decoding:
