@@ -78,7 +78,8 @@ def tally_rollout(tally: Tally, rollout: Rollout) -> None:
     completions = [completion for group in rollout.groups for completion in group.completions]
     tally.add("completion/tokens", rollout.tokens, len(completions))
     tally.maximum("completion/tokens_max", max(len(completion.token_ids) for completion in completions))
-    tally.add("sampler/truncation_gap", rollout.truncation_gap, rollout.tokens)
+    if not np.isnan(rollout.truncation_gap):
+        tally.add("sampler/truncation_gap", rollout.truncation_gap, rollout.tokens)
     for reason in ("eos", "stop", "length"):
         tally.add(f"stop/{reason}", sum(c.stop_reason == reason for c in completions), len(completions))
 

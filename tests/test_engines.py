@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, Trainer
 from transformers import PreTrainedModel
 
 from grpo_lightning.batching import samples_of
+from grpo_lightning.cli import main
 from grpo_lightning.generation import (
     Builtin,
     Engine,
@@ -28,6 +30,7 @@ from grpo_lightning.generation import (
     VLLMColocated,
     VLLMServer,
 )
+from grpo_lightning.generation.weights import checkpoint_weights, full_weights
 from grpo_lightning.logprobs import sample_logprobs
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.seeding import seed_of
@@ -392,3 +395,36 @@ def test_one_of_two_ranks_sends_what_both_gather(tmp_path: Path, layout: str) ->
     assert done.stdout.count("refused") == 2
     assert fake.calls.count("/collective_rpc") == 2
     assert len(set(fake.seeds)) == len(fake.seeds) == 2
+
+
+def test_a_config_names_the_engine_by_its_class(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its bare name too; a wrong setting is named."""
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    words = ["fit", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--print_config"]
+    named = ["--model.engine", "VLLMServer", "--model.engine.urls", "[http://a:1]"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, *named, "--model.engine.folder", "weights"])
+    engine = yaml.safe_load(capsys.readouterr().out)["model"]["engine"]
+    assert engine["class_path"] == "grpo_lightning.generation.VLLMServer"
+    assert (engine["init_args"]["urls"], engine["init_args"]["folder"]) == (["http://a:1"], "weights")
+    with pytest.raises(SystemExit, match="'foldr' is not accepted"):
+        main([*words, *named, "--model.engine.foldr", "weights"])
+
+
+def test_adapters_are_refused_where_they_would_be_lost() -> None:
+    policy = tiny_policy()
+    policy.model.layers[0].mlp.up_proj.lora_A = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="knows no adapters"):
+        dict(full_weights(policy))
+
+
+def test_weights_are_those_of_a_checkpoint_and_tied_ones_are_there_once() -> None:
+    """qwen3 ties its head to its embeddings, llama does not."""
+    for family, tied in (("qwen3", 1), ("llama", 0)):
+        policy = tiny_policy(family)
+        found = checkpoint_weights(policy, keep=True)
+        assert len(found) == len(policy.state_dict()) - tied
+        assert all(torch.equal(value, policy.state_dict()[name]) for name, value in found.items())
+        assert checkpoint_weights(policy, keep=False) == {}

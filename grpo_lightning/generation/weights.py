@@ -24,8 +24,11 @@ def full_weights(policy: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
     Where the policy is sharded each step is a collective, so every rank must go through to the end.
     """
+    state = policy.state_dict(keep_vars=True)
+    if any(".lora_" in name for name in state):
+        raise ValueError("engine: an engine with weights of its own knows no adapters; take the built-in engine")
     seen: set[int] = set()
-    for name, value in policy.state_dict(keep_vars=True).items():
+    for name, value in state.items():
         if id(value) not in seen:
             seen.add(id(value))
             value = value.detach()
