@@ -18,8 +18,8 @@ from grpo_lightning.generation.cache import preallocated_cache
 from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.sampling import draw, penalise_repetition, truncate, uniforms
 from grpo_lightning.policy import project
-from grpo_lightning.sharding import as_forward, inference, shards_of
 from grpo_lightning.ranks import Ranks
+from grpo_lightning.sharding import as_forward, inference, shards_of
 from grpo_lightning.types import Completion, Group, Prompt, StopReason
 
 COMPACT_AT = 0.8
@@ -45,6 +45,7 @@ class BuiltinGenerator:
 
     def use_weights(self, version: int) -> None:
         """Nothing to do: it generates with the policy itself."""
+
     def generate(
         self,
         prompts: Sequence[Prompt],
