@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from grpo_lightning.pool import Outcome, PooledReward, RewardError, Task, Tasks, outcome_of, payload_of, unsendable
+from grpo_lightning.pool import (
+    START_ATTEMPTS,
+    Outcome,
+    PooledReward,
+    RewardError,
+    Task,
+    Tasks,
+    outcome_of,
+    payload_of,
+    unsendable,
+)
 from grpo_lightning.types import Record
 from grpo_lightning.workers import Kind, Reward, UnloadableError, answer, limit_memory, load
 
@@ -87,6 +97,7 @@ class RayPool:
         self._tasks: list[Task] = []
         self._report: Callable[[int, Outcome], None] = lambda index, outcome: None
         self._is_open = False
+        self._stillborn = 0
         self._looked = self._give_up = math.inf
 
     def run(self, tasks: Tasks, report: Callable[[int, Outcome], None]) -> None:
@@ -95,7 +106,7 @@ class RayPool:
         Raises RewardError when no worker can start. If that is so, `report` raises or the tasks are cancelled, what is
         under way is killed.
         """
-        self._tasks, self._report = [], report
+        self._tasks, self._report, self._stillborn = [], report, 0
         self._give_up = time.monotonic() + START_TIMEOUT
         for worker in self._workers:
             worker.call = _started(worker.actor)  # one that died idle is not to cost a record
@@ -172,6 +183,9 @@ class RayPool:
             if index is None and worker.has_started:
                 return
             if index is None:
+                self._stillborn += 1
+                if self._stillborn < START_ATTEMPTS:
+                    return
                 raise RewardError(f"a reward worker died while it started: {_line(error)}") from None
             timeout = self._rewards[self._tasks[index][0]].timeout
             spent = time.monotonic() - worker.deadline + timeout
@@ -180,6 +194,7 @@ class RayPool:
         if kind is Kind.UNLOADABLE:
             raise RewardError(text)
         worker.call, worker.index, worker.deadline, worker.has_started = None, None, math.inf, True
+        self._stillborn = 0
         if kind is Kind.EXHAUSTED:
             self._retire(worker)
         if index is not None:

@@ -18,7 +18,7 @@ import pytest
 from grpo_lightning import ray_pool
 from grpo_lightning.scoring import RewardError, RewardSpec, Scorer
 from grpo_lightning.types import Completion, Group, Prompt
-from tests.unruly import Ghost, ScaledLength, length_async, obey, pid
+from tests.unruly import Ghost, ScaledLength, Stillborn, length_async, obey, pid
 
 ray = pytest.importorskip("ray")
 
@@ -145,6 +145,12 @@ def test_a_row_that_cannot_be_sent_is_named(scorer: Scorer) -> None:
     with pytest.raises(RewardError, match=r"^the row of prompt 'q' cannot be sent to workers \(TypeError"):
         scorer.score([dataclasses.replace(group("a"), prompt=prompt)])
     assert scorer.score([group("ab")]).rewards[0, 0, 0] == 2.0
+
+
+def test_workers_that_die_while_they_start_are_replaced(tmp_path: Path) -> None:
+    with Scorer([RewardSpec(reward=Stillborn(str(tmp_path), 2))], workers=1, executor="ray") as scorer:
+        assert scorer.score([group("abc")]).rewards.tolist() == [[[3.0]]]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_an_actor_cannot_load_is_named() -> None:

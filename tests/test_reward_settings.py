@@ -3,6 +3,8 @@
 import dataclasses
 import pickle
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -196,6 +198,24 @@ def test_the_readme_s_example(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer.reward([right, wrong]) == [1.0, 0.0]
     assert cosine.reward([right, wrong]) == [pytest.approx(1.0, abs=0.01), pytest.approx(-1.0, abs=0.01)]
     assert judge.reward.endpoint.timeout < judge.timeout
+
+
+def test_the_readme_s_reward_in_ten_lines(tmp_path: Path) -> None:
+    """Written down as it says, in a folder of a user's own, and its test run there as it says."""
+    readme = (Path(__file__).parent.parent / "rewards" / "README.md").read_text(encoding="utf-8")
+    reward, test = re.findall(r"```python\n(.*?)```", readme.partition("## Add one in ten lines")[2], re.DOTALL)
+    (tmp_path / "rewards").mkdir()
+    for text, name in ((reward, "rewards/palindrome.py"), (test, "test_palindrome.py")):
+        assert text.startswith(f"# {name}\n")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("pytest"), "-q", "test_palindrome.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_reward_is_in_the_readme() -> None:
