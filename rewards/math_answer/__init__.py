@@ -7,7 +7,7 @@ as code, there is no relative tolerance, and the work per check is counted and b
 
 Conventions, where graders differ:
 * A decimal is exact: 0.33 is not 1/3. Only a machine's decimal, ten significant digits or more, may stand for the exact
-  value that it rounds; a rounded gold answer is not given by the exact one.
+  value that it rounds, if that is no integer; a rounded gold answer is not given by the exact one.
 * 28% is 28% and 0.28 and, because the question has often said "percent", 28; but 0.5% is not given for 0.5.
 * 90 degrees is 90 and pi/2. Units and currencies may be left out; two known units are converted (1 m is 100 cm, 5 cm is
   not 5 m); an unknown word behind a number is a label. Words that change it are none: 5 million is 5000000, and what
@@ -16,16 +16,18 @@ Conventions, where graders differ:
 * A list is unordered and counts its items, a set does not count them, tuples and [..] lists are ordered. A bare list of
   two is (1, 2) in that order; (1, 2) is a pair and an open interval alike.
 * Labels in words may be left out of a single answer; in a list they count: Alice=5, Bob=3 is not Alice=3, Bob=5.
-* In a sentence, a number behind `not`, `between`, `less than` or a guess is no answer.
-* x = 5 is 5, f(x) = 2x is y = 2x and 2x; x = 2 is not y = 2. In a chain x = a = b all values must agree; behind an
-  approximation sign nothing counts.
+* In a sentence, a number behind `not`, `between`, `less than` or a guess is no answer, nor one that is taken back
+  (`Wait, no`); of `4 + 5 = 9 miles in 3 hours` the answer is 9; $5 + $3 = $8 is money and no formula.
+* x = 5 is 5, f(x) = 2x is y = 2x and 2x; x = 2 is not y = 2. In a chain x = a = b all values must agree, formulas
+  in other letters apart (C = 2 pi r = 10 pi); behind an approximation sign nothing counts. x + y = 5 is not 5, but
+  P(X = 2) = 1/2, cos x = 1/2 and |z| = 1/2 are 1/2.
 * Boxes joined by commas, `and`, `or` are one list. A stated "final answer" after the last box replaces it.
 * Beside a plain number one letter may be a unit (10m for 10), but not the other way round. 1 hour 30 minutes is 90
   minutes, 5'3'' is 63 inches, 22^\\circ 30' is 22.5 degrees.
 * Beside a number C(10, 3), C_10^3 and P(10, 3) are counts; beside a pair P(1, 2) is a point. I and j are the imaginary
   unit where only the other answer writes i. The C of F(x) + C may have another letter, beside
   letters that are no coefficients; it may not be left out.
-* Of a gold answer (B) 12 either half will do; (E) 12 is wrong. Numbers and sets may be said in words (twelve, all real
+* Of a gold answer (B) 12 either half will do; (E) 12 is wrong; of an answer (B) 12 to a gold 12 the 12 counts. Numbers and sets may be said in words (twelve, all real
   numbers); an article is part of a text. Rows of equations in an environment are a list.
 * \\sqrt23 is the root of 23, 1.000.000 a million, 1.000 one, 60^o an angle.
 * 3 (mod 7) is 10 (mod 7), and 3. \\overline{AB} and \\triangle ABC are AB and ABC; over other
@@ -40,7 +42,8 @@ i, j run through whole numbers, other letters do not. Other definite integrals, 
 and infinite sums are approximated: they equal what agrees to eighteen digits, and nothing where two approximations
 disagree. An integral without bounds equals an antiderivative with its constant.
 
-Not covered: inverses and powers of matrices, integrals over regions, conditions behind an answer (`for n > 2`), systems
+Not covered: inverses and powers of matrices, integrals over regions, conditions behind an answer (`for n > 2`; a letter that
+is said to be an integer is read, and may have another name), systems
 that are equivalent without having the same equations. These stay text, equal only to themselves.
 """
 
@@ -65,8 +68,7 @@ def is_correct(
 
     The answer is looked for at `places` in their order, after the last `</think>`. `gold_text` is the bare answer, or a
     solution with the answer in a box or behind `####`. With `strict` only the first place counts, and all answers given
-    there
-    must be the same. Never raises; refuses hostile input in bounded time.
+    there must be the same. Never raises; refuses hostile input in bounded time.
     """
     gold = _gold(gold_text)
     if strict:

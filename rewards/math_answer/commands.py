@@ -58,7 +58,7 @@ def function(parser: "Parser", name: str) -> Expr:
     if name in _OF_SEVERAL and parser.token.kind == "open" and parser.token.text == "set":
         arguments = parser.arguments("set")
     else:
-        arguments = parser.arguments() if _parenthesis(parser) else (bare(parser),)
+        arguments = _arguments(parser)
     if name == "log" and base is not None:
         arguments, name = (*arguments, base), "log_base"
     if name == "log10":
@@ -67,6 +67,31 @@ def function(parser: "Parser", name: str) -> Expr:
         name = "fn:" + name
     call = _CLOSED_FORMS[name](arguments[0]) if name in _CLOSED_FORMS else Call(name, arguments)
     return call if exponent is None else power(call, exponent)
+
+
+def _arguments(parser: "Parser") -> tuple[Expr, ...]:
+    """In parentheses, perhaps with braces around these, or bare."""
+    if _parenthesis(parser):
+        return parser.arguments()
+    if not _braced_parenthesis(parser):
+        return (bare(parser),)
+    parser.take()
+    arguments = parser.arguments()
+    parser.expect("close", "{")
+    return arguments
+
+
+def _braced_parenthesis(parser: "Parser") -> bool:
+    """Whether {(x)} follows, as SymPy writes the argument of \\log{(x)}^2; not {(x)(y)}."""
+    if parser.token.text != "{" or parser.peek().text != "(":
+        return False
+    depth = 0
+    for at in range(parser.at + 1, len(parser.tokens) - 1):
+        token = parser.tokens[at]
+        depth += (token.kind == "open") - (token.kind == "close")
+        if depth == 0:
+            return parser.tokens[at + 1].kind == "close"
+    return False
 
 
 def _parenthesis(parser: "Parser") -> bool:

@@ -247,7 +247,7 @@ def _collections(gold: Collection, given: Collection, work: Work) -> bool:
         if "set" in kinds or _is_one_unknown(gold) or _is_one_unknown(given):
             return False
         return _ordered(_by_name(gold), _by_name(given), work)
-    if "set" in kinds and (_has_coordinates(gold) or _has_coordinates(given)):
+    if "set" in kinds and _has_coordinates(gold) != _has_coordinates(given):
         return False
     if "set" in kinds:
         return _unordered(_distinct(gold.items, work), _distinct(given.items, work), work)

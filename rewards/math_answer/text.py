@@ -122,7 +122,11 @@ _REWRITES = (
     (".", re.compile(r"^\d{1,3}(?:\.\d{3}){2,}$"), lambda found: found[0].replace(".", "")),
     ("nswer", re.compile(r"^\\text ?\{ ?(?:the )?(?:final )?answer(?: is:?|:) ?\}(?=.)", re.IGNORECASE), ""),
     ("nswer", re.compile(r"^(\\text ?\{)? ?(?:the )?(?:final )?answer(?: is:?|:) ?(?=.)", re.IGNORECASE), r"\1"),
-    ("{", re.compile(r"(?<![a-zA-Z\\])([fghFGHPQ])\{ ?\(([^(){}]{1,60})\) ?\}"), r"\1(\2)"),
+    (
+        "{",
+        re.compile(r"(?<![a-zA-Z\\])([fghFGHPQ]|[a-zA-Z](?=\{ ?\([^(){}]{1,60}\) ?\} ?=))\{ ?\(([^(){}]{1,60})\) ?\}"),
+        r"\1(\2)",
+    ),
     ("{:", re.compile(r"(?<=\d)\\text ?\{ ?: ?\}(?=\d)"), ":"),
     ("R", re.compile(r"\\R(?![a-zA-Z])|^\\math(?:bf|rm) ?\{ ?R ?\}$"), r"\\mathbb{R}"),
     ("(", re.compile(r"^(-?\$?[\d.,]{1,40}) ?\(([a-zA-Z]{4,20}(?: [a-zA-Z]{1,20}){0,4})\)$"), r"\1 \\text{ \2}"),

@@ -115,7 +115,7 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(Token("text", piece))
             spaced = False
             continue
-        if group == "num" and depth and "," in piece:
+        if group == "num" and "," in piece and (depth or text[found.start() - 1 : found.start()] == ","):
             piece = piece[: piece.index(",")]
             at = found.start() + len(piece)
         if group == "num" and " " in piece and tokens and tokens[-1].text in ("_", "^"):
@@ -124,9 +124,10 @@ def tokenize(text: str) -> list[Token]:
             at = found.start() + len(piece)
         if group == "cmd" and piece.rstrip("*")[1:] in _TEXT | _FONT:
             new, at = _worded(piece.rstrip("*")[1:], text, at)
+            if piece != "\\operatorname":
+                new = _function_or_unit(new, tokens, text[at : at + 8].lstrip())
         else:
             new = _TOKENS[group](piece)
-        new = _function_or_unit(new, tokens, text[at : at + 8].lstrip())
         new = _beside(tokens, new)
         depth += sum((token.kind == "open") - (token.kind == "close") for token in new if token.text != "{")
         tokens += [Token(t.kind, t.text, t.value, t.digits, spaced and not i, t.places) for i, t in enumerate(new)]
