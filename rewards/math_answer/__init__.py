@@ -27,8 +27,9 @@ Conventions, where graders differ:
 * Beside a number C(10, 3), C_10^3 and P(10, 3) are counts; beside a pair P(1, 2) is a point. I and j are the imaginary
   unit where only the other answer writes i. The C of F(x) + C may have another letter, beside
   letters that are no coefficients; it may not be left out.
-* Of a gold answer (B) 12 either half will do; (E) 12 is wrong; of an answer (B) 12 to a gold 12 the 12 counts. Numbers and sets may be said in words (twelve, all real
-  numbers); an article is part of a text. Rows of equations in an environment are a list.
+* Of a gold answer (B) 12 either half will do; (E) 12 is wrong; of an answer (B) 12 to a gold 12 the 12 counts.
+  Numbers and sets may be said in words (twelve, all real numbers); an article is part of a text. Rows of equations in
+  an environment are a list.
 * \\sqrt23 is the root of 23, 1.000.000 a million, 1.000 one, 60^o an angle.
 * 3 (mod 7) is 10 (mod 7), and 3. \\overline{AB} and \\triangle ABC are AB and ABC; over other
   letters a bar is a mark of its own, over numbers the conjugate.
@@ -42,9 +43,9 @@ i, j run through whole numbers, other letters do not. Other definite integrals, 
 and infinite sums are approximated: they equal what agrees to eighteen digits, and nothing where two approximations
 disagree. An integral without bounds equals an antiderivative with its constant.
 
-Not covered: inverses and powers of matrices, integrals over regions, conditions behind an answer (`for n > 2`; a letter that
-is said to be an integer is read, and may have another name), systems
-that are equivalent without having the same equations. These stay text, equal only to themselves.
+Not covered: inverses and powers of matrices, integrals over regions, conditions behind an answer (`for n > 2`), except
+that a letter is an integer, which may then have any name; systems that are equivalent without having the same
+equations. These stay text, equal only to themselves.
 """
 
 from collections.abc import Sequence
