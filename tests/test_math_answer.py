@@ -220,7 +220,7 @@ def test_hostile_answers_are_refused_quickly(name: str, frame: str) -> None:
         "```" * 300_000, "\n" * 900_000, "1," * 400_000, "<think>" * 100_000, "answer is $" * 90_000,
         "is the answer " * 60_000,
         r"\boxed{" + r"\text{" * 100_000, r"\boxed{1}" + ", " * 300_000 + r"\boxed{2}", "I hope it " * 80_000,
-        "<|" * 400_000,
+        "<|" * 400_000, "$5 + " * 180_000, "1+1=2 " * 150_000, "The answer is 3. " + "Wait. 4 " * 100_000,
     ],
     ids=lambda completion: completion[:12].strip(),
 )  # fmt: skip
