@@ -101,7 +101,8 @@ class BoundaryCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / saving.ASIDE).mkdir(exist_ok=True)
+                saving.clear_aside(self.folder)
+                (self.folder / saving.ASIDE).mkdir()
                 saving.clear_aside(self.folder)
             except OSError as error:
                 raise ValueError(f"checkpoint.dirpath: {self.folder} cannot be written to ({error})") from error
