@@ -215,13 +215,17 @@ def gone(pid: int) -> bool:
         ("stop-update", 1, r"rank 1 \(process {pid}\) has not been heard of for 8 s"),
         ("stop-rollout", 0, r"rank 0 \(process {pid}\) or its machine has not answered for \d+ s"),
         ("sleep-rollout", 1, r"rank 1 \(process {pid}\) lives, but did not come to where the others waited"),
+        ("stop-update under torchrun", 1, r"rank 1 \(process {pid}\) has not been heard of for 8 s"),
         ("raise-update", 1, r"rank 1 (\(process {pid}\) is gone|failed): ValueError: a bad day"),
     ],
 )
 def test_a_rank_that_goes_missing_ends_the_run_and_is_named(tmp_path: Path, deed: str, rank: int, line: str) -> None:
     """Within 8 s of silence, or at once where it is seen to be dead; nothing is left running."""
     tiny_folder(tmp_path / "tiny")
-    command = [sys.executable, "-m", "tests.train_faulty", str(tmp_path), deed, str(rank), "8"]
+    deed, _, launcher = deed.partition(" under ")
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint"]
+    start = [*torchrun, "localhost:0"] if launcher else []
+    command = [sys.executable, *start, "-m", "tests.train_faulty", str(tmp_path), deed, str(rank), "8"]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
         code = process.wait(timeout=200)
