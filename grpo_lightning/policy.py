@@ -145,7 +145,9 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
         with seeded("adapter", seed):
             add_adapter(policy, config.adapter)
     if config.gradient_checkpointing:
-        policy.activation_checkpointing_enable({"use_reentrant": False})
+        # The second is its name in transformers 5.20, the last that vLLM 0.33 can be installed with.
+        enable = getattr(policy, "activation_checkpointing_enable", None) or policy.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if config.compile:
         for layer in layers_of(policy):
             layer.compile()
