@@ -157,8 +157,8 @@ def minibatches(samples: Sequence[Sample], parts: int, *, seed: int, ranks: Rank
     """This rank's samples in `parts` shares of nearly equally many groups over all ranks; no group is split.
 
     Group g of rank r of R is number g R + r of the step. The numbers are laid in a ring, cut at a place that depends on
-    the seed into runs of neighbours, and the runs are shuffled. So the shares are the same for any R, and ranks have
-    equally much of each, to within a group.
+    the seed into runs of neighbours, and the runs are shuffled, those without a group last. So the shares are the same
+    for any R, and ranks have equally much of each, to within a group.
     """
     members: dict[int, list[Sample]] = {}
     for sample in samples:
@@ -166,9 +166,9 @@ def minibatches(samples: Sequence[Sample], parts: int, *, seed: int, ranks: Rank
     numbers = np.sort(np.concatenate(ranks.gather(np.array(sorted(members), dtype=np.int64))))
     random = np.random.default_rng(seed)
     runs = np.array_split(np.roll(numbers, -random.integers(max(1, len(numbers)))), parts)
-    return [
-        [sample for number in runs[k].tolist() for sample in members.get(number, [])] for k in random.permutation(parts)
-    ]
+    filled = min(parts, len(numbers))
+    order = [*random.permutation(filled).tolist(), *range(filled, parts)]
+    return [[sample for number in runs[k].tolist() for sample in members.get(number, [])] for k in order]
 
 
 def even_micro_batches(samples: Sequence[Sample], max_tokens: int, layout: Layout, ranks: Ranks) -> list[MicroBatch]:
