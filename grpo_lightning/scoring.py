@@ -64,7 +64,11 @@ class RewardSpec(Part):
     killed: until it ends, the reward's records count as timeouts. Code that keeps the GIL is not timed out at all."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            whose = self.name or getattr(self.reward, "__name__", type(self.reward).__name__)
+            raise ValueError(f"rewards.{whose}.{error}") from error
         if not callable(self.reward):
             raise TypeError(f"reward: {self.reward!r} cannot be called; give a function or an object with __call__")
         if not 0 < self.timeout <= LONGEST_TIMEOUT:

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 
 from grpo_lightning.advantages import AdvantageConfig, group_advantages
 from grpo_lightning.combine import CombineConfig, Combined, State, combine, restored, saved, start_state
+from grpo_lightning.filters import FilterConfig
+from grpo_lightning.mismatch import MismatchConfig
+from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.pareto import hypervolume, non_dominated
 from grpo_lightning.parts import Part, Schedule
+from grpo_lightning.preparation import Recipe
+from grpo_lightning.scoring import RewardSpec, Scorer
 from grpo_lightning.ways import conflict, followed, passing, shares, shut
+from tests.fakes import always
 
 NAN = math.nan
 EXACT = AdvantageConfig(eps=0.0)
@@ -656,3 +662,17 @@ def test_the_state_is_restored_by_name() -> None:
 def test_contradictions_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_wrong_setting_is_named_with_its_reward() -> None:
+    """As in the config: rewards.NAME.KEY; and two rewards of one name would leave gates and metrics in doubt."""
+    with pytest.raises(ValueError, match=r"^rewards\.form\.weight: nan is refused"):
+        RewardSpec(reward=always, name="form", weight=NAN)
+    with pytest.raises(ValueError, match=r"^rewards\.always\.at_most: is for constraints"):
+        RewardSpec(reward=always, at_most=1.0)
+    with pytest.raises(ValueError, match="rewards: the name 'form' is given to 2; each needs its own"):
+        Scorer([RewardSpec(reward=always, name="form", inline=True)] * 2)
+    parts = {"objective": ObjectiveConfig(), "filters": FilterConfig(), "mismatch": MismatchConfig()}
+    recipe = Recipe(**parts, advantage=AdvantageConfig(overlong_share=0.2), combine=CombineConfig())
+    with pytest.raises(ValueError, match=r"rewards: 'overlong' is the penalty of advantage\.overlong_share"):
+        recipe.all_parts({"overlong": Part()})
