@@ -366,6 +366,14 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
     assert few == {"gradients": 4 * (400_000 + 260), "activations": 0, "working": 1_600_000}
 
 
+def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
+    """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
+    1200 + 4096 + 1264 bytes are less than the first one's 8192 + 2528.
+    """
+    assert update(job(update=UpdateConfig(micro_batch_tokens=17, minibatches=2))) == update(job())
+    assert update(job(prompts=1, group_size=3))["gradients"] == 0
+
+
 def test_checkpointing_keeps_the_stream_and_recomputes_one_layer() -> None:
     """2 layers x 16 tokens x 16 bytes; the backward pass then holds a layer of 4096 beside its gradients of 1376."""
     assert update(job(checkpointing=True)) == held(job()) | {
