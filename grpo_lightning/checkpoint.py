@@ -160,6 +160,9 @@ class BoundaryCheckpoint(ModelCheckpoint):
         """
         if trainer._results is not None:
             trainer._results.reset()
+        known = trainer._logger_connector._callback_metrics
+        for name in [name for name in known if not name.startswith(HELD_OUT)]:
+            del known[name]
         progress = trainer.fit_loop.epoch_progress
         for counts in cast(tuple[_ProcessedTracker, ...], (progress.total, progress.current)):
             if counts.ready == counts.processed:

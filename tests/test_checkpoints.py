@@ -530,7 +530,7 @@ export MASTER_ADDR=127.0.0.1
 "$@" &
 task=$!
 if [[ ! -e signalled ]]; then
-  until [[ -n $(find runs -name 'events*' -size +1k 2>/dev/null) ]]; do sleep 0.05; done
+  until [[ -n $(find runs -name 'events*' -size +1k 2>/dev/null) ]] || ! kill -0 $task; do sleep 0.05; done
   touch signalled
   kill -USR1 $task
 fi
