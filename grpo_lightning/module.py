@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -44,7 +45,6 @@ from grpo_lightning.sharding import (
     full_state,
     load_full_state,
     shards_of,
-    synchronised,
 )
 from grpo_lightning.types import Prompt, Scores
 
@@ -201,10 +201,10 @@ class GRPOModule(PolicyModule):
         batches = even_micro_batches(samples, self.update.micro_batch_tokens, self.update.layout, self.ranks)
         totals = totals_of(samples, len(batches), self.ranks)
         self.step = step = Step(number=self.trainer.global_step, totals=totals, coefficients=self.coefficients)
-        optimizer.zero_grad()
         for number, batch in enumerate(batches):
             batch = batch.to(self.device)
-            with synchronised(self.trainer.strategy, self.model, last=number == len(batches) - 1):
+            # DDP averages gradients over ranks once; FSDP2 each time, so that nobody ever holds all of them.
+            with _block_parallel_sync_behavior(self.trainer.strategy, block=number < len(batches) - 1):
                 current = completion_logprobs(
                     self.model,
                     batch,
@@ -226,6 +226,7 @@ class GRPOModule(PolicyModule):
             step.add(batch, loss)
         optimizer.step()
         scheduler.step()
+        optimizer.zero_grad()  # now, not before the next: a rollout has better use for the memory
 
     def move_on(self, found: Collected) -> None:
         """What changes from rollout to rollout besides the weights: retired prompts, and a reference that moves."""

@@ -7,7 +7,7 @@ is gathered once, or the devices keep step. Of a policy that is not sharded ever
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
@@ -258,10 +257,3 @@ def _idle(policy: PreTrainedModel) -> Tensor:
     ids = torch.zeros((1, 1), dtype=torch.long, device=policy.device)
     output: Tensor = policy.base_model(input_ids=ids, use_cache=False)[0]
     return output
-
-
-def synchronised(strategy: Strategy, policy: PreTrainedModel, *, last: bool) -> AbstractContextManager[None]:
-    """Gradients are averaged over ranks in the last micro-batch of a step only."""
-    if shards_of(policy) is not None:
-        cast(FSDPModule, policy).set_requires_gradient_sync(last)
-    return _block_parallel_sync_behavior(strategy, block=not last)
