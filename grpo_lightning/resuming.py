@@ -64,7 +64,7 @@ def hide(path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------ changed configs
 
-Verdict = Literal["safe", "changes the course", "refused"]
+Verdict = Literal["safe", "changes the course"]
 
 RULES: Sequence[tuple[str, Verdict, str]] = (
     ("trainer.max_steps", "safe", "a schedule stretches to the new end"),

@@ -294,7 +294,9 @@ def test_a_finished_run_says_so_and_does_nothing(project: Path, capsys) -> None:
     stamp = {path: path.stat().st_mtime_ns for path in Path("runs/tiny").rglob("*") if path.is_file()}
     capsys.readouterr()
     fit("--ckpt_path", "last")
-    assert "runs/tiny: finished after 4 steps, 1 whole epochs; to train more, raise" in capsys.readouterr().out
+    assert (
+        "runs/tiny: finished after 4 steps, 1 whole epochs; nothing to do. To go on, raise" in capsys.readouterr().out
+    )
     assert {path: path.stat().st_mtime_ns for path in Path("runs/tiny").rglob("*") if path.is_file()} == stamp
     fit("--ckpt_path", "last", "--trainer.max_epochs", "2")
     assert torch.load("runs/tiny/checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
@@ -412,7 +414,7 @@ def test_resuming_with_a_changed_config_says_what_changed(project: Path, capsys)
     for words in (
         "data.prompts_per_step: 4 -> 2: changes the course (the position counts batches: other rows come next)",
         "model.group_size: 4 -> 2: changes the course (advantages have another baseline)",
-        "model.sampling.top_k: None -> 5: changes the course",
+        "model.sampling.top_k: 0 -> 5: changes the course",
         "seed_everything: 0 -> 1: changes the course (other draws, and the position means other rows)",
     ):
         assert f"resume: {words}" in told, told
