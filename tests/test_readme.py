@@ -52,6 +52,12 @@ def test_every_grpo_lightning_command_runs(tmp_path: Path, monkeypatch: pytest.M
     for _ in (line for line in COMMANDS if line.startswith("python scripts/front.py")):
         words = [str(ROOT / "scripts" / "front.py"), *map(str, sorted(Path("runs").iterdir()))]
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    for line in (line for line in COMMANDS if line.startswith("python scripts/plan.py")):
+        words = line.partition("#")[0].split()[2:]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "plan.py"), *words], check=True, capture_output=True
+        )
+        assert b"optimizer" in done.stdout
     assert (tmp_path / "runs" / "front.png").is_file()
     assert (tmp_path / "exported" / "model.safetensors").is_file()
     assert (tmp_path / "runs" / "quickstart" / "predictions.jsonl").is_file()

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def run(*words: str) -> str:
-    """Output of tests.resume_sharded. Gloo on a CPU may end badly after all is done, so files are what counts."""
+def run_command(*words: str) -> str:
+    """Output of a Python program. Gloo on a CPU may end badly after all is done, so files are what counts."""
     command = [sys.executable, *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
@@ -38,7 +38,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A folder with a run of two processes and one that was resumed in the middle; and how checkpoints were written."""
     folder, how = tmp_path_factory.mktemp("sharded"), request.param
     tiny_folder(folder / "tiny")
-    said = run(*TORCHRUN, "-m", "tests.resume_sharded", str(folder), how)
+    said = run_command(*TORCHRUN, "-m", "tests.resume_sharded", str(folder), how)
     assert (folder / f"{how}-resumed.pt").exists(), said
     return folder, how
 
@@ -57,7 +57,7 @@ def test_another_number_of_devices_goes_on_from_the_same_checkpoint(trained: tup
     folder, how = trained
     checkpoint = folder / f"{how}-whole" / "checkpoints" / "step=8.ckpt"
     assert checkpoint.is_dir() == (how == "folder")
-    said = run("-m", "tests.resume_sharded", str(folder), "again", str(checkpoint))
+    said = run_command("-m", "tests.resume_sharded", str(folder), "again", str(checkpoint))
     assert (folder / "again.pt").exists(), said
     whole, again = load(folder / f"{how}-whole.pt"), load(folder / "again.pt")
     assert max(float((value - again[name]).abs().max()) for name, value in whole.items()) < 1e-9
@@ -89,6 +89,33 @@ def test_an_export_has_the_weights_and_generates_the_same_tokens(trained: tuple[
     assert first == second
     base = AutoModelForCausalLM.from_pretrained(folder / "tiny", dtype=torch.float64)
     assert tokens_of(base) != first
+
+
+def test_one_more_config_shares_an_experiment_out(tmp_path: Path) -> None:
+    """The quickstart under configs/scale/fsdp-8-gpus.yaml, on two processes instead of eight GPUs, ends as on one."""
+    configs = ROOT / "configs"
+    short = [
+        *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.max_steps", "2"),
+        *("--trainer.val_check_interval", "4"),
+        *("--trainer.callbacks", "[]", "--trainer.enable_progress_bar", "false", "--data.prompts_per_step", "8"),
+        *("--data.source.init_args.train", "32", "--data.source.init_args.test", "8", "--runs", str(tmp_path)),
+    ]
+    for run, more in {
+        "one": [],
+        "two": ["--config", str(configs / "scale" / "fsdp-8-gpus.yaml"), "--trainer.devices", "2"],
+    }.items():
+        program = ["-m", "grpo_lightning"]
+        said = run_command(*program, "fit", "--config", str(configs / "quickstart.yaml"), *more, *short, "--run", run)
+        assert (tmp_path / run / "checkpoints" / "last.ckpt").exists(), said
+        saved = ["--config", str(tmp_path / run / "config.yaml"), "--ckpt_path", "last"]
+        said = run_command(*program, "export", *saved, "--folder", str(tmp_path / run / "hf"))
+        assert (tmp_path / run / "hf" / "model.safetensors").exists(), said
+    one, two = (AutoModelForCausalLM.from_pretrained(tmp_path / run / "hf").state_dict() for run in ("one", "two"))
+    # Two steps of Adam move a weight by up to 2 x 6e-5; rounding may turn a step's sign where a gradient is almost 0.
+    start = AutoModelForCausalLM.from_pretrained(ROOT / "grpo_lightning" / "embedded" / "arithmetic").state_dict()
+    moved = torch.cat([(one[name] - start[name]).flatten() for name in one])
+    apart = torch.cat([(one[name] - two[name]).flatten() for name in one])
+    assert float(apart.norm() / moved.norm()) < 1e-2
 
 
 def test_other_strategies_are_refused_before_the_model_loads(tmp_path: Path) -> None:
