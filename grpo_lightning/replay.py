@@ -18,12 +18,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning import losses
+from grpo_lightning.adapters import AdapterConfig
 from grpo_lightning.bad_steps import micro_batch_from
 from grpo_lightning.batching import MicroBatch
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.losses import Totals
 from grpo_lightning.objective import Coefficients, EntropyConfig, KLConfig, ObjectiveConfig, objective_loss
 from grpo_lightning.policy import PolicyConfig, load_policy, load_tokenizer
+from grpo_lightning.sharding import saved_weights
 
 SHOWN = 8
 """Sequences and parameters that are named of each micro-batch."""
@@ -94,18 +96,19 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="of that run; left out: the weights it began with")
     given = parser.parse_args(words)
     for path in filter(None, (given.file, given.checkpoint)):
-        if not path.is_file():
-            sys.exit(f"replay: there is no file {path}")
+        if not path.exists():
+            sys.exit(f"replay: there is no {path}")
     saved = torch.load(given.file, map_location="cpu", weights_only=True)
-    settings = PolicyConfig(**saved["policy"])
+    adapter = saved["policy"]["adapter"]
+    settings = PolicyConfig(**saved["policy"] | {"adapter": adapter and AdapterConfig(**adapter)})
     try:
         policy = load_policy(settings, seed=saved["seed"])
         tokenizer = load_tokenizer(settings.pretrained, revision=settings.revision)
     except ValueError as error:
         sys.exit(f"replay: {error}")
     if given.checkpoint is not None:
-        state = torch.load(given.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        policy.load_state_dict({name.removeprefix("policy."): value for name, value in state.items()})
+        # Of an adapted policy a checkpoint holds the adapter alone.
+        policy.load_state_dict(saved_weights(given.checkpoint), strict=adapter is None)
     print(f"optimizer step {saved['step']}, rank {saved['rank']} of {saved['ranks']}, gradient norm was "
           f"{saved['gradient_norm']}")  # fmt: skip
     for line in replay(saved, policy, tokenizer):

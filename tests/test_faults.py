@@ -17,8 +17,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning import replay
+from grpo_lightning.adapters import AdapterConfig
 from grpo_lightning.bad_steps import BadSteps
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
+from grpo_lightning.policy import PolicyConfig
 from grpo_lightning.sources import Dataset
 from grpo_lightning.watch import Sign, Watch
 from tests.fakes import tiny_data, tiny_module, tiny_trainer
@@ -123,6 +125,19 @@ def test_too_many_in_a_row_end_the_run_and_the_batch_can_be_replayed(
     output = capsys.readouterr().out
     assert re.search(r"loss was nan, is -?\d", output), output
     assert "not finite" not in output
+
+
+def test_a_batch_of_an_adapted_policy_is_replayed_from_its_adapter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = PolicyConfig(pretrained=str(tiny_folder(tmp_path / "tiny")), adapter=AdapterConfig(rank=2))
+    update = UpdateConfig(num_iterations=2, minibatches=2, micro_batch_tokens=64, max_bad_steps=0)
+    module = spoil(tiny_module(tmp_path, policy=policy, update=update, optimizer=LINEAR), {5})
+    with pytest.raises(BadSteps):
+        tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path))
+    path, checkpoint = tmp_path / "bad_steps" / "step=5-rank=0.pt", tmp_path / "checkpoints" / "step=4.ckpt"
+    replay.main([str(path), str(checkpoint)])
+    assert "micro-batch 0: loss was nan, is nan" in capsys.readouterr().out
 
 
 def test_what_is_kept_for_replay_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
