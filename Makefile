@@ -9,7 +9,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/grpo-lightning fit --config configs/quickstart.yaml
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: lint test
 
