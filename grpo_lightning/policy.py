@@ -5,7 +5,7 @@ output head is checked to be one this project can compute in chunks, and errors 
 """
 
 import copy
-import importlib.util
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -102,6 +102,14 @@ def load_models(
     config: PolicyConfig, *, reference: bool, seed: int, strategy: Strategy
 ) -> tuple[PreTrainedModel, PreTrainedModel | None]:
     """The policy, and its frozen reference if one is asked for, as the strategy shares them out."""
+    if config.quantization != "none" and strategy.root_device.type != "cuda":
+        raise ValueError(
+            f"policy.quantization: {config.quantization!r} trains on GPUs only; bitsandbytes has no gradients on a CPU"
+        )
+    if config.quantization != "none" and isinstance(strategy, FullySharded):
+        raise ValueError(
+            "policy.quantization: quantised weights cannot be shared out; take trainer.strategy ddp or auto"
+        )
     if not isinstance(strategy, FullySharded):
         policy = load_policy(config, seed=seed)
         copied = frozen_copy(policy) if reference else None
@@ -156,8 +164,10 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
 
 def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
     """NF4 with doubly quantised scales (QLoRA, https://arxiv.org/abs/2305.14314), computing in `dtype`."""
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("policy.quantization: needs bitsandbytes; pip install 'grpo-lightning[qlora]'")
+    try:
+        importlib.import_module("bitsandbytes")
+    except ImportError:
+        raise ValueError("policy.quantization: needs bitsandbytes; pip install 'grpo-lightning[qlora]'") from None
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -1,5 +1,6 @@
 """LoRA: it starts as nothing, it alone trains and is saved, and merged or alone it is the policy that was trained."""
 
+import sys
 from pathlib import Path
 
 import peft
@@ -103,10 +104,16 @@ def test_an_adapter_for_layers_that_are_not_there_is_refused() -> None:
         add_adapter(tiny_policy(), AdapterConfig(modules=("query",)))
 
 
-def test_quantised_weights_need_an_adapter_and_bitsandbytes(tmp_path: Path) -> None:
+def test_quantised_weights_need_an_adapter_bitsandbytes_and_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match=r"policy\.quantization: only frozen weights"):
         PolicyConfig(pretrained="x", quantization="nf4")
     folder = str(tiny_folder(tmp_path / "tiny"))
     config = PolicyConfig(pretrained=folder, adapter=AdapterConfig(rank=2), quantization="nf4")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as where it is not installed
     with pytest.raises(ValueError, match=r"pip install 'grpo-lightning\[qlora\]'"):
         load_policy(config, seed=0)
+    module = tiny_module(tmp_path, policy=config)
+    with pytest.raises(ValueError, match=r"policy\.quantization: 'nf4' trains on GPUs only"):
+        tiny_trainer(tmp_path).fit(module, datamodule=tiny_data(tmp_path))
