@@ -29,7 +29,9 @@ from grpo_lightning.pareto import hypervolume, non_dominated
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)
 BOUNDS = (14, 18, 22, 26, 30)
-WAYS = ("sum", "mo_grpo", "gdpo", "tchebycheff")
+CENTRED = "sum, centred"
+WAYS = ("sum", CENTRED, "mo_grpo", "gdpo", "gd2po", "ctwa", "saw", "tchebycheff", "hypervolume")
+"""All that weights steer; tiers of `lexicographic` leave nothing to sweep."""
 SWEPT_FROM = (0.0, 44.0)
 """Corner of the sweep: nothing right, in the most tokens that there may be."""
 BREVITY = {"class_path": "rewards.length.Target", "init_args": {"tokens": 1, "falloff": 44}}
@@ -76,9 +78,9 @@ def read(folder: Path, axes: Sequence[Axis]) -> Point:
 def way_of(model: dict[str, Any]) -> str:
     """How the run combined its rewards, as the README's table has it."""
     way = str(model.get("combine", {}).get("way", "sum"))
-    centred = way == "sum" and model.get("advantage", {}).get("scale") == "none"
-    gated = any(reward.get("gate") for reward in model["rewards"])
-    return way + (", centred" if centred else "") + (", gated" if gated else "")
+    if way == "sum" and model.get("advantage", {}).get("scale") == "none":
+        way = CENTRED
+    return way + (", gated" if any(reward.get("gate") for reward in model["rewards"]) else "")
 
 
 def label_of(rewards: Sequence[dict[str, Any]]) -> str:
@@ -154,7 +156,7 @@ def sweep(folder: Path) -> list[Path]:
     runs = []
     for way in (*WAYS, "constrained"):
         for setting in BOUNDS if way == "constrained" else WEIGHTS:
-            run = folder / f"{way}-{setting:g}"
+            run = folder / f"{way.replace(', ', '-')}-{setting:g}"
             runs.append(run)
             if not (run / "summary.json").exists():
                 args = ["fit", "--config", str(ROOT / "configs" / "brevity.yaml"), "--run", run.name]
@@ -177,8 +179,10 @@ def of(way: str, setting: float) -> list[str]:
     plain = {"role": "objective", "at_most": None, "scale": 1.0}
     rewards = [reward | plain for reward in rewards if reward["name"] != "tokens"]
     rewards.append({"name": "brevity", "weight": setting, "reward": BREVITY} | plain)
-    combine = json.dumps({"way": way, **{key: CombineConfig.__dict__[key] for key in ("rate", "damping", "largest")}})
-    return ["--model.rewards", json.dumps(rewards), "--model.combine", combine, "--model.advantage.scale", "group"]
+    defaults = {key: CombineConfig.__dict__[key] for key in ("rate", "damping", "largest")}
+    combine = json.dumps({"way": "sum" if way == CENTRED else way, **defaults})
+    scale = "none" if way == CENTRED else "group"
+    return ["--model.rewards", json.dumps(rewards), "--model.combine", combine, "--model.advantage.scale", scale]
 
 
 def chosen(given: argparse.Namespace) -> list[Path]:
