@@ -9,7 +9,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/grpo-lightning fit --config configs/quickstart.yaml
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadgroup
 
 check: lint test
 

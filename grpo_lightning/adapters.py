@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -59,6 +60,8 @@ def add_adapter(policy: PreTrainedModel, config: AdapterConfig) -> None:
         ) from error
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_("lora_" in name)
+        if parameter.requires_grad:  # the small steps of an adapter would be lost in 16 bits
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
 
 
 @contextmanager

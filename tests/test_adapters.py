@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from grpo_lightning.adapters import AdapterConfig, add_adapter, without_adapter
 from grpo_lightning.exporting import export_checkpoint
 from grpo_lightning.objective import KLConfig, ObjectiveConfig
+from grpo_lightning.optimization import OptimizerConfig
 from grpo_lightning.policy import PolicyConfig, load_policy
 from tests.fakes import tiny_data, tiny_module, tiny_trainer
 from tests.tiny import tiny_folder, tiny_policy
@@ -34,6 +35,19 @@ def test_a_new_adapter_changes_nothing_and_alone_has_gradients(family: str) -> N
     assert trained
     assert all("lora_" in name for name in trained)
     assert not any("lm_head" in name for name in trained)
+
+
+def test_an_adapter_keeps_its_precision_on_weights_of_16_bit(tmp_path: Path) -> None:
+    """Steps of 1e-5 beside entries of about 0.1 are below what bfloat16 can tell apart."""
+    folder = str(tiny_folder(tmp_path / "tiny"))
+    config = PolicyConfig(pretrained=folder, dtype="bfloat16", adapter=AdapterConfig(rank=2))
+    module = tiny_module(tmp_path, policy=config, optimizer=OptimizerConfig(lr=1e-5))
+    tiny_trainer(tmp_path, max_epochs=1).fit(module, datamodule=tiny_data(tmp_path))
+    start = load_policy(config, seed=0).state_dict()
+    for name, value in module.model.state_dict().items():
+        assert value.dtype == (torch.float32 if "lora_" in name else torch.bfloat16)
+        if "lora_A" in name:
+            assert float((value != start[name]).float().mean()) > 0.9, name
 
 
 def test_without_its_adapter_a_policy_is_what_it_was() -> None:
