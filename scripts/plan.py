@@ -1,104 +1,67 @@
 """Says what a run needs before it runs: memory of each device by part and phase, and seconds of a step. By calculation.
 
     python scripts/plan.py --config configs/gsm8k-qwen2.5-0.5b.yaml
-    python scripts/plan.py --config configs/gsm8k-qwen2.5-0.5b.yaml --shape 7b --gpus 8 --shards 8 --gpu a100
+    python scripts/plan.py --config configs/gsm8k-qwen2.5-0.5b.yaml --config configs/scale/fsdp-8-gpus.yaml --shape 7b
     python scripts/plan.py --config FILE --model.sampling.max_tokens 4096      # any key of the config
     python scripts/plan.py --table                                             # the tables of docs/plan.md
 
 Reads the same configs as the trainer, several from left to right, and of the model no more than its config.json.
-`--gpus` and `--shards` are taken from trainer.devices, num_nodes and strategy where they say so.
+Options such as `--gpus` and `--lora-rank` win over what the configs say.
 """
 
 import argparse
+import inspect
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import yaml  # type: ignore[import-untyped]
 from transformers import AutoConfig
 
+from grpo_lightning.adapters import AdapterConfig
 from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation.continuous_batching import TransformersContinuousBatching
+from grpo_lightning.generation.engine import Builtin
+from grpo_lightning.generation.vllm_colocated import VLLMColocated
+from grpo_lightning.generation.vllm_server import VLLMServer
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.plan.advice import USABLE, advice, fits, peak
 from grpo_lightning.plan.job import Job
-from grpo_lightning.plan.memory import Parts, phases
+from grpo_lightning.plan.memory import Parts, on_host, phases
 from grpo_lightning.plan.shape import Shape, parameters, shape_of
 from grpo_lightning.plan.timing import Hardware, seconds
 from grpo_lightning.policy import resolve
+from grpo_lightning.sharding import FullySharded
 
 Settings = dict[str, object]
 
 GB, TERA = 1e9, 1e12
 
+
+def qwen(vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, head: int) -> Shape:
+    """Of Qwen2.5, whose small ones have a vocabulary of their own, and share it with the head."""
+    return Shape(
+        vocabulary=vocabulary,
+        hidden=hidden,
+        intermediate=intermediate,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head,
+        tied=vocabulary == 151936,
+        qkv_bias=True,
+    )
+
+
 SHAPES = {
-    "0.5b": Shape(
-        vocabulary=151936,
-        hidden=896,
-        intermediate=4864,
-        layers=24,
-        heads=14,
-        kv_heads=2,
-        head_dim=64,
-        tied=True,
-        qkv_bias=True,
-    ),
-    "1.5b": Shape(
-        vocabulary=151936,
-        hidden=1536,
-        intermediate=8960,
-        layers=28,
-        heads=12,
-        kv_heads=2,
-        head_dim=128,
-        tied=True,
-        qkv_bias=True,
-    ),
-    "3b": Shape(
-        vocabulary=151936,
-        hidden=2048,
-        intermediate=11008,
-        layers=36,
-        heads=16,
-        kv_heads=2,
-        head_dim=128,
-        tied=True,
-        qkv_bias=True,
-    ),
-    "7b": Shape(
-        vocabulary=152064,
-        hidden=3584,
-        intermediate=18944,
-        layers=28,
-        heads=28,
-        kv_heads=4,
-        head_dim=128,
-        tied=False,
-        qkv_bias=True,
-    ),
-    "14b": Shape(
-        vocabulary=152064,
-        hidden=5120,
-        intermediate=13824,
-        layers=48,
-        heads=40,
-        kv_heads=8,
-        head_dim=128,
-        tied=False,
-        qkv_bias=True,
-    ),
-    "32b": Shape(
-        vocabulary=152064,
-        hidden=5120,
-        intermediate=27648,
-        layers=64,
-        heads=40,
-        kv_heads=8,
-        head_dim=128,
-        tied=False,
-        qkv_bias=True,
-    ),
+    "0.5b": qwen(151936, 896, 4864, 24, 14, 2, 64),
+    "1.5b": qwen(151936, 1536, 8960, 28, 12, 2, 128),
+    "3b": qwen(151936, 2048, 11008, 36, 16, 2, 128),
+    "7b": qwen(152064, 3584, 18944, 28, 28, 4, 128),
+    "14b": qwen(152064, 5120, 13824, 48, 40, 8, 128),
+    "32b": qwen(152064, 5120, 27648, 64, 40, 8, 128),
     "70b": Shape(
         vocabulary=128256,
         hidden=8192,
@@ -113,8 +76,10 @@ SHAPES = {
 """Qwen2.5 up to 32b, Llama-3 for 70b, from their published config.json."""
 
 
-def hardware(memory: float, flops: float, flops32: float, bandwidth: float, link: float, network: float) -> Hardware:
-    """From GB, TFLOP/s, TFLOP/s, GB/s, GB/s and GB/s."""
+def hardware(
+    memory: float, flops: float, flops32: float, bandwidth: float, link: float, network: float, host: float
+) -> Hardware:
+    """From GB, TFLOP/s, TFLOP/s, and four of GB/s."""
     return Hardware(
         memory=memory * GB,
         flops=flops * TERA,
@@ -122,19 +87,25 @@ def hardware(memory: float, flops: float, flops32: float, bandwidth: float, link
         bandwidth=bandwidth * GB,
         link=link * GB,
         network=network * GB,
+        host=host * GB,
     )
 
 
 HARDWARE = {
-    "h100": hardware(80, 989, 67, 3350, 450, 50),
-    "h200": hardware(141, 989, 67, 4800, 450, 50),
-    "a100": hardware(80, 312, 19.5, 2039, 300, 25),
-    "4090": hardware(24, 165, 82.6, 1008, 32, 3),
-    "cpu": hardware(16, 0.2, 0.1, 40, 10, 1),
+    "h100": hardware(80, 989, 67, 3350, 450, 50, 64),
+    "h200": hardware(141, 989, 67, 4800, 450, 50, 64),
+    "a100": hardware(80, 312, 19.5, 2039, 300, 25, 32),
+    "4090": hardware(24, 165, 82.6, 1008, 32, 3, 32),
+    "cpu": hardware(16, 0.2, 0.1, 40, 10, 1, 40),
 }
 """NVIDIA's datasheets for H100 SXM, H200 SXM, A100 SXM 80 GB and RTX 4090: dense bfloat16 with float32 sums, float32,
 memory, and half of what NVLink (PCIe 4.0 x16 for the 4090) carries in both directions. `network`, of a device to other
-nodes, is 400, 200 and 25 Gbit/s of a usual machine. `cpu` stands for two cores of a server, not for a datasheet."""
+nodes, is 400, 200 and 25 Gbit/s of a usual machine; `host` is PCIe 5.0 x16, or 4.0 for A100 and 4090. `cpu` stands for
+two cores of a server, not for a datasheet."""
+
+PLANNED_STRATEGIES = ("auto", "ddp", "DDPStrategy", "SingleDeviceStrategy", "fully_sharded", "FullySharded")
+
+PLANNED_ENGINES = {kind.__name__: kind for kind in (Builtin, TransformersContinuousBatching, VLLMColocated, VLLMServer)}
 
 TABLE_GPUS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -185,7 +156,7 @@ def number(settings: Settings, path: str, default: float) -> float:
 def known(settings: Settings, path: str, kind: type) -> Settings:
     """The settings at `path`, as far as `kind` has them; an unknown one is refused."""
     given = cast(Settings, at(settings, path, {}))
-    names = {field.name for field in fields(kind)}
+    names = set(inspect.signature(kind).parameters)
     if unknown := sorted(set(given) - names):
         raise ValueError(f"{path}.{unknown[0]}: no such setting; known are {', '.join(sorted(names))}")
     return given
@@ -204,19 +175,62 @@ def devices_of(settings: Settings) -> int:
     return count * int(number(settings, "trainer.num_nodes", 1))
 
 
-def shards_of(settings: Settings, gpus: int) -> int:
-    """All devices under FSDP, or as many as the strategy's data_parallel_size says; else 1."""
-    strategy = at(settings, "trainer.strategy", "auto")
-    name = str(at(cast(Settings, strategy), "class_path", "") if isinstance(strategy, dict) else strategy).lower()
-    if "fsdp" not in name and "modelparallel" not in name:
-        return 1
-    size = at(settings, "trainer.strategy.init_args.data_parallel_size", gpus)
-    return size if isinstance(size, int) else gpus
+def named(settings: Settings, path: str, default: str) -> str:
+    """The class at `path`, without its package; given by its name or its class_path."""
+    found = at(settings, path, default)
+    name = at(settings, f"{path}.class_path", default) if isinstance(found, dict) else found
+    return str(name).rpartition(".")[2]
 
 
-def job_of(settings: Settings, shape: Shape, given: argparse.Namespace) -> Job:
-    """What the settings say, and the command line over them."""
+def spread_of(settings: Settings, given: argparse.Namespace) -> Settings:
+    """Devices, and how they share a policy."""
     gpus = given.gpus or devices_of(settings)
+    name = named(settings, "trainer.strategy", "auto")
+    if name not in PLANNED_STRATEGIES:
+        raise ValueError(f"trainer.strategy: {name} is not planned; use {', '.join(PLANNED_STRATEGIES)}")
+    fsdp = name in ("FullySharded", "fully_sharded")
+    how = known(settings, "trainer.strategy.init_args", FullySharded) if fsdp else {}
+    return {
+        "gpus": gpus,
+        "shards": given.shards or (gpus if fsdp else 1),
+        "fsdp": fsdp,
+        "layerwise": how.get("rollout") == "layerwise",
+        "offload": bool(how.get("cpu_offload", False)),
+    }
+
+
+def adapter_of(settings: Settings, given: argparse.Namespace) -> Settings:
+    """LoRA, and the weights below it."""
+    how = known(settings, "model.policy.adapter", AdapterConfig)
+    none = at(settings, "model.policy.adapter", None) is None
+    rank = 0 if none else int(number(settings, "model.policy.adapter.rank", AdapterConfig.rank))
+    return {
+        "lora_rank": rank if given.lora_rank is None else given.lora_rank,
+        "lora_modules": tuple(cast(Sequence[str], how.get("modules", ()))),
+        "quantized": at(settings, "model.policy.quantization", "none") == "nf4",
+    }
+
+
+def engine_of(settings: Settings, given: argparse.Namespace, device: Hardware) -> Settings:
+    """What generates. Continuous batching is planned as the built-in engine."""
+    name = named(settings, "model.engine", "Builtin")
+    if name not in PLANNED_ENGINES:
+        raise ValueError(f"model.engine: {name} is not planned; planned are {', '.join(PLANNED_ENGINES)}")
+    kind = PLANNED_ENGINES[name]
+    how = known(settings, "model.engine.init_args", kind)
+    if kind is VLLMColocated and not given.servers:
+        share = number(settings, "model.engine.init_args.gpu_memory_utilization", VLLMColocated.gpu_memory_utilization)
+        sleeps = bool(how.get("sleep", True))
+        return {"engine": "colocated", "engine_memory": share * device.memory, "engine_sleeps": sleeps}
+    if kind is VLLMServer:
+        return {"engine": str(how.get("weights", "folder"))}
+    return {"engine": "nccl" if given.servers else "builtin"}
+
+
+def job_of(settings: Settings, shape: Shape, given: argparse.Namespace, device: Hardware) -> Job:
+    """What the settings say, and the command line over them."""
+    again = at(settings, "model.mismatch.correction", "none") != "none"
+    parts = spread_of(settings, given) | adapter_of(settings, given) | engine_of(settings, given, device)
     return Job(
         shape=shape,
         sampling=SamplingConfig(**known(settings, "model.sampling", SamplingConfig)),  # type: ignore[arg-type]
@@ -229,10 +243,8 @@ def job_of(settings: Settings, shape: Shape, given: argparse.Namespace) -> Job:
         attention=str(at(settings, "model.policy.attention", "sdpa")),
         checkpointing=bool(at(settings, "model.policy.gradient_checkpointing", False)),
         reference=number(settings, "model.objective.kl.beta", 0.0) > 0,
-        gpus=gpus,
-        shards=given.shards or shards_of(settings, gpus),
-        lora_rank=given.lora_rank,
-        colocated=not given.servers,
+        looks_again=again or number(settings, "model.objective.entropy.top_share", 1.0) < 1,
+        **parts,  # type: ignore[arg-type]
     )
 
 
@@ -255,7 +267,7 @@ def read_shape(settings: Settings, given: argparse.Namespace) -> Shape:
 def device_of(given: argparse.Namespace) -> Hardware:
     """The named device, with those figures replaced that are given."""
     device = HARDWARE[given.gpu]
-    factors = {"memory": GB, "flops": TERA, "bandwidth": GB, "link": GB, "network": GB}
+    factors = {"memory": GB, "flops": TERA, "bandwidth": GB, "link": GB, "network": GB, "host": GB}
     values = {name: getattr(given, name) * factor for name, factor in factors.items() if getattr(given, name)}
     return replace(device, **values)
 
@@ -338,13 +350,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--config", action="append", type=Path, default=[], help="a config of the trainer; repeatable")
     parser.add_argument("--shape", choices=SHAPES, help="a built-in model instead of the config's")
     parser.add_argument("--gpus", type=int, default=0, help="devices in all")
-    parser.add_argument("--shards", type=int, default=0, help="devices that share one copy (FSDP)")
-    parser.add_argument("--lora-rank", type=int, default=0, help="adapters of this rank on every matrix")
+    parser.add_argument("--shards", type=int, default=0, help="devices that share one copy (FSDP2)")
+    parser.add_argument("--lora-rank", type=int, help="adapters of this rank; 0: none")
     parser.add_argument("--servers", action="store_true", help="rollouts come from servers on other devices")
     parser.add_argument("--prompt-tokens", type=int, default=0, help="longest prompt, if below data.max_prompt_tokens")
     parser.add_argument("--gpu", choices=HARDWARE, default="h100")
-    for name, unit in {"memory": "gb", "flops": "tflops", "bandwidth": "gb", "link": "gb", "network": "gb"}.items():
-        flag = f"--{unit}" if name == "flops" else f"--{name}-{unit}"
+    for name in ("memory", "flops", "bandwidth", "link", "network", "host"):
+        flag = "--tflops" if name == "flops" else f"--{name}-gb"
         parser.add_argument(flag, dest=name, type=float, default=0, help=f"instead of the device's {name}")
     parser.add_argument("--table", action="store_true", help="print the tables of docs/plan.md")
     return parser
@@ -360,10 +372,12 @@ def main(words: Sequence[str] | None = None) -> None:
         for path in given.config:
             settings = merged(settings, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
         settings = merged(settings, overrides(rest))
-        device, job = device_of(given), job_of(settings, read_shape(settings, given), given)
+        device = device_of(given)
+        job = job_of(settings, read_shape(settings, given), given, device)
     except (ValueError, OSError, yaml.YAMLError) as error:
         sys.exit(f"plan: {' '.join(str(error).split())}")
     spread = f"{job.gpus} x {given.gpu}" + (f", {job.shards} shards" if job.shards > 1 else "")
+    spread += f"; {on_host(job) / GB:.2f} GB of the host for each" if job.offload else ""
     print(f"{parameters(job.shape):,} parameters, {job.trainable:,} train; {spread}\n")
     print(f"{memory_table(job)}\n\n{time_table(seconds(job, device))}\n\n{verdict(job, device)}")
 

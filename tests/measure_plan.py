@@ -72,7 +72,7 @@ class Measured(GRPOModule):
     def prepare(self, found: Collected) -> Prepared:
         phase = Phase()
         batch = super().prepare(found)
-        self.peaks["reference"] = phase.peak() - self.baseline
+        self.peaks["look"] = phase.peak() - self.baseline
         return batch
 
     def optimizer_step_on(self, samples: Sequence[Sample]) -> None:

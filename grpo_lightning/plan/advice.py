@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from grpo_lightning.plan.job import Job
-from grpo_lightning.plan.memory import phases
+from grpo_lightning.plan.memory import on_host, phases
 
 USABLE = 0.9
 """Of a device's memory: the rest is the driver's, the libraries', and what falls between blocks."""
@@ -55,16 +55,23 @@ def fewer_rows(job: Job) -> Iterator[Change]:
 def sharded(job: Job) -> Iterator[Change]:
     """Over the devices there are, then over twice as many, again and again."""
     if job.shards < job.gpus:
-        yield f"FSDP over all {job.gpus} devices", replace(job, shards=job.gpus)
+        yield f"trainer.strategy: fully_sharded over all {job.gpus} devices", replace(job, shards=job.gpus)
     gpus = job.gpus * 2
     while gpus <= min(MOST_GPUS, job.prompts):
-        yield f"FSDP over {gpus} devices", replace(job, gpus=gpus, shards=gpus)
+        yield f"trainer.strategy: fully_sharded over {gpus} devices", replace(job, gpus=gpus, shards=gpus)
         gpus *= 2
 
 
+def offloaded(job: Job) -> Iterator[Change]:
+    if not job.offload:
+        resting = replace(job, shards=job.gpus, fsdp=True, offload=True)
+        need = f"{on_host(resting) / 1e9:.0f} GB of the host for each device"
+        yield f"trainer.strategy: fully_sharded with cpu_offload: true ({need})", resting
+
+
 def adapted(job: Job) -> Iterator[Change]:
-    if not job.lora_rank:
-        yield f"LoRA of rank {RANK}", replace(job, lora_rank=RANK)
+    if not job.lora_rank and job.colocated:
+        yield f"model.policy.adapter: {{rank: {RANK}}}", replace(job, lora_rank=RANK)
 
 
 def halved(job: Job) -> Iterator[Change]:
@@ -74,8 +81,8 @@ def halved(job: Job) -> Iterator[Change]:
 
 
 def elsewhere(job: Job) -> Iterator[Change]:
-    if job.colocated:
-        yield "rollouts from servers on other devices", replace(job, colocated=False)
+    if job.colocated and not job.lora_rank:
+        yield "model.engine: VLLMServer with weights: nccl, its servers on other devices", replace(job, engine="nccl")
 
 
 CHANGES: tuple[Callable[[Job], Iterator[Change]], ...] = (
@@ -83,6 +90,7 @@ CHANGES: tuple[Callable[[Job], Iterator[Change]], ...] = (
     fewer_rows,
     smaller_micro_batches,
     sharded,
+    offloaded,
     adapted,
     halved,
     elsewhere,

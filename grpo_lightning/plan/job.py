@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.optimization import UpdateConfig
-from grpo_lightning.plan.shape import Shape, adapter_parameters, parameters
+from grpo_lightning.plan.shape import LINEARS, Shape, adapter_parameters, layer_matrices, parameters
 
 DTYPES = ("float32", "bfloat16", "float16")
 
-ADAPTER_BYTES = 4
-"""Of an adapter's element: float32 whatever the weights are."""
+ENGINES = ("builtin", "colocated", "folder", "nccl")
+"""What generates: the policy itself; vLLM beside it; vLLM's servers, sent new weights by a folder or by NCCL."""
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Of a quantised element: 4 bits, a scale of 8 bits for 64 of them, and one of 4 bytes for 256 scales."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +37,26 @@ class Job:
     gpus: int = 1
     shards: int = 1
     """Devices that share one copy of weights, gradients, optimizer and reference (FSDP2); 1: each has its own."""
+    fsdp: bool = False
+    """FSDP2, even on one device."""
+    layerwise: bool = False
+    """Sharded, generates from a layer at a time instead of a whole copy."""
+    offload: bool = False
+    """Sharded, keeps shares of weights, gradients, optimizer and reference in the memory of the host."""
     lora_rank: int = 0
-    """Of adapters on every matrix of a layer; 0: all weights train."""
-    colocated: bool = True
-    """Rollouts are generated on the devices that train; false: by servers elsewhere."""
+    """Of adapters; 0: all weights train."""
+    lora_modules: tuple[str, ...] = ()
+    """The matrices of a layer that have one; empty: all."""
+    quantized: bool = False
+    """The frozen matrices of the layers are kept in 4 bits (NF4)."""
+    looks_again: bool = False
+    """The policy itself reads the rollout before it trains on it."""
+    engine: str = "builtin"
+    """One of ENGINES."""
+    engine_memory: float = 0.0
+    """Bytes that a colocated one takes while it generates."""
+    engine_sleeps: bool = True
+    """Whether a colocated one gives them back while the policy trains."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -47,6 +66,16 @@ class Job:
             "policy.attention": (self.attention, self.attention != "eager", "another: eager attention is not planned"),
             "policy.dtype": (self.dtype, self.dtype in DTYPES, " or ".join(DTYPES)),
             "lora_rank": (self.lora_rank, self.lora_rank >= 0, "0 (off) or positive"),
+            "adapter.modules": (self.lora_modules, set(self.lora_modules) <= set(LINEARS), f"of {', '.join(LINEARS)}"),
+            "policy.quantization": ("nf4", not self.quantized or self.lora_rank > 0, "none, or with policy.adapter"),
+            "engine": (
+                self.engine,
+                self.engine in ENGINES and (self.engine == "builtin" or not self.lora_rank),
+                "the built-in one for adapters, and otherwise " + " or ".join(ENGINES),
+            ),
+        } | {
+            f"strategy.{name}": (True, not value or self.sharded, "of FullySharded")
+            for name, value in {"cpu_offload": self.offload, "rollout layerwise": self.layerwise}.items()
         }
         for name, (value, holds, right) in checks.items():
             if not holds:
@@ -58,14 +87,29 @@ class Job:
         return 4 if self.dtype == "float32" else 2
 
     @property
+    def sharded(self) -> bool:
+        """Whether FSDP2 gathers layers, which also casts them once, where precision is mixed."""
+        return self.fsdp or self.shards > 1
+
+    @property
+    def working_bytes(self) -> int:
+        """r, of the residual stream and of a weight to be used: w, but 2 as FSDP2 gathers it under mixed precision."""
+        return 2 if self.mixed and self.sharded else self.weight_bytes
+
+    @property
     def casts(self) -> bool:
         """Whether weights and inputs are copied to bfloat16 wherever they are multiplied."""
-        return self.mixed and self.weight_bytes == 4
+        return self.mixed and self.working_bytes == 4
 
     @property
     def compute_bytes(self) -> int:
-        """c. The residual stream, r, is as wide as the weights."""
+        """c."""
         return 2 if self.mixed else self.weight_bytes
+
+    @property
+    def colocated(self) -> bool:
+        """Whether the policy itself generates."""
+        return self.engine == "builtin"
 
     @property
     def masked(self) -> bool:
@@ -73,13 +117,31 @@ class Job:
         return self.update.layout == "packed" and self.attention == "sdpa"
 
     @property
+    def adapters(self) -> int:
+        """A, 0 where there are none."""
+        return adapter_parameters(self.shape, self.lora_rank, self.lora_modules)
+
+    @property
     def trainable(self) -> int:
-        return adapter_parameters(self.shape, self.lora_rank) if self.lora_rank else parameters(self.shape)
+        return self.adapters if self.lora_rank else parameters(self.shape)
 
     @property
     def trainable_bytes(self) -> int:
-        """Of a gradient's element, and of each of the optimizer's two; adapters are float32."""
-        return ADAPTER_BYTES if self.lora_rank else self.weight_bytes
+        """Of a weight that trains, its gradient, and each of the optimizer's two. An adapter is made in the type of
+        its matrix; on a quantised one, float32.
+        """
+        return 4 if self.quantized else self.weight_bytes
+
+    @property
+    def reduced_bytes(self) -> int:
+        """Of a gradient as FSDP2 adds it up."""
+        return 4 if self.mixed else self.trainable_bytes
+
+    def stored(self, weight: int) -> float:
+        """Bytes of the whole policy at so many a weight, w or r; quantised matrices stay as they are."""
+        matrices = self.shape.layers * layer_matrices(self.shape)
+        small = matrices * (NF4_BYTES - weight) if self.quantized else 0.0
+        return parameters(self.shape) * weight + self.adapters * self.trainable_bytes + small
 
     @property
     def share(self) -> int:

@@ -2,7 +2,8 @@
 
 Letters: P parameters, V vocabulary, D hidden width, I width of the MLP, Q and K widths of all query and of all key
 heads, L layers; T tokens of a micro-batch, padding included, N of them completion tokens; B rows generated at once, C
-tokens of room in each. w bytes of a weight, c of what matrices compute in, r of the residual stream.
+tokens of room in each. w bytes of a weight, c of what matrices compute in, r of the residual stream and of a weight to
+be used. c = r = w, but c = 2 under mixed precision, and r = 2, too, where FSDP2 gathers in it.
 
 Follows what this package does at its peak. That is the state after the first optimizer step, a micro-batch of the
 longest sequences, and completions that all reach the limit.
@@ -17,23 +18,58 @@ Parts = dict[str, float]
 """Bytes by what they hold."""
 
 FLOAT = 4
-"""Bytes of a float32: log-probs, logits, statistics of norms, adapters."""
+"""Bytes of a float32: log-probs, logits, statistics of norms."""
 
 
-def held(job: Job) -> Parts:
-    """What stays through both phases, on each of n shards.
+def shares(job: Job) -> Parts:
+    """A device's share of what is kept from step to step, of n.
 
-    weights P w / n, gradients P w / n (they live until the next step clears them), AdamW's two moments 2 P w / n, the
-    reference P w / n. With adapters of A parameters in float32: weights (P w + 4 A) / n, gradients 4 A / n, moments
-    8 A / n, and no reference, which is the policy without them.
+    weights P w / n, AdamW's two moments 2 P w / n, the reference P w / n. With adapters of A parameters: weights
+    (P + A) w / n, moments 2 A w / n, and no reference, which is the policy without them.
     """
-    whole, trained = parameters(job.shape) * job.weight_bytes, job.trainable * job.trainable_bytes
+    whole, trained = job.stored(job.weight_bytes), job.trainable * job.trainable_bytes
     return {
-        "weights": (whole + (trained if job.lora_rank else 0)) / job.shards,
-        "gradients": trained / job.shards,
+        "weights": whole / job.shards,
         "optimizer": 2 * trained / job.shards,
         "reference": whole / job.shards if job.reference and not job.lora_rank else 0.0,
     }
+
+
+def gradient_bytes(job: Job) -> float:
+    """P w / n, or A w / n: from a step's first micro-batch to its end."""
+    return job.trainable * job.trainable_bytes / job.shards
+
+
+def on_host(job: Job) -> float:
+    """Bytes for each device in the memory of its host: with `cpu_offload` all shares, those of gradients, too."""
+    return sum(shares(job).values()) + gradient_bytes(job) if job.offload else 0.0
+
+
+def held(job: Job) -> Parts:
+    """What stays through all phases: the shares, unless they are on the host; DDP's buckets, P w, which hold all
+    gradients once more and are never freed; and an engine that does not sleep.
+    """
+    copies = job.gpus > 1 and not job.sharded
+    return {name: 0.0 if job.offload else size for name, size in shares(job).items()} | {
+        "buckets": gradient_bytes(job) if copies else 0.0,
+        "engine": 0.0 if job.engine_sleeps else job.engine_memory,
+    }
+
+
+def gathered(job: Job) -> float:
+    """Of a sharded model while no gradient is needed: all of it, P r; layerwise, what two layers and those outside of
+    them are.
+    """
+    if not job.sharded:
+        return 0.0
+    return two_layers(job) if job.layerwise else job.stored(job.working_bytes)
+
+
+def two_layers(job: Job) -> float:
+    """Embeddings and head whole, and two layers: one works, the next arrives."""
+    r, layers = job.working_bytes, job.shape.layers
+    outside = embedding_parameters(job.shape) * r
+    return outside + 2 * (job.stored(r) - outside) / layers
 
 
 # ------------------------------------------------------------------------------------------------------------- rollout
@@ -42,10 +78,10 @@ def held(job: Job) -> Parts:
 def cache_bytes(job: Job) -> float:
     """L B C K (key bytes + value bytes): a full buffer for every row.
 
-    Rotary embeddings are of the residual stream's type and so are the keys they turn; values are of the matrices'.
+    Rotary embeddings are of the residual stream's type, r, and so are the keys they turn; values are of the matrices'.
     """
     s = job.shape
-    return s.layers * job.rows * job.sequence * s.keys * (max(job.weight_bytes, job.compute_bytes) + job.compute_bytes)
+    return s.layers * job.rows * job.sequence * s.keys * (max(job.working_bytes, job.compute_bytes) + job.compute_bytes)
 
 
 def sampling_copies(sampling: SamplingConfig) -> float:
@@ -72,7 +108,7 @@ def sampling_bytes(job: Job) -> float:
 def prefill_bytes(job: Job) -> float:
     """3 I c + 3 D r for each prompt token: the MLP's gate, up and product, beside the stream and its norm."""
     tokens, s = job.prompts_at_once * job.prompt_tokens, job.shape
-    return tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.weight_bytes)
+    return tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.working_bytes)
 
 
 def repeat_bytes(job: Job) -> float:
@@ -99,16 +135,37 @@ WORK = (prefill_bytes, repeat_bytes, decode_bytes, sampling_bytes)
 
 
 def rollout(job: Job) -> Parts:
-    """While completions are generated: what is held, a whole copy of sharded weights, the cache, and the largest of
-    prefill, its repetition, decoding and drawing a token.
+    """While completions are generated: what is held, the weights that are gathered, the cache, and the largest of
+    prefill, its repetition, decoding and drawing a token. For an engine with weights of its own: see `elsewhere`.
     """
     if not job.colocated:
-        return held(job)
+        return held(job) | elsewhere(job)
     return held(job) | {
-        "gathered": parameters(job.shape) * job.weight_bytes if job.shards > 1 else 0.0,
+        "gathered": gathered(job),
         "cache": cache_bytes(job),
-        "working": rows_bytes(job) + max(work(job) for work in WORK),
+        "working": rows_bytes(job) + max(work(job) for work in WORK) + dequantized(job),
     }
+
+
+def elsewhere(job: Job) -> Parts:
+    """Sharded weights are gathered as they are stored to be sent: one after another, of which the embedding's, V D w,
+    is the largest, or for a folder (on rank 0) and for a colocated engine all, P w. The latter then wakes, if it
+    slept, with 2 P for its own copy; or, when those are gone, has all its memory.
+    """
+    tensor = job.shape.vocabulary * job.shape.hidden * job.weight_bytes
+    sent = tensor if job.engine == "nccl" else parameters(job.shape) * job.weight_bytes
+    sent *= job.sharded and not job.offload
+    if job.engine != "colocated":
+        return {"gathered": sent}
+    own = 2 * parameters(job.shape) if job.engine_sleeps else job.engine_memory
+    if sent + own > job.engine_memory:
+        return {"gathered": sent, "engine": own}
+    return {"engine": job.engine_memory}
+
+
+def dequantized(job: Job) -> float:
+    """D I c: one matrix of those in 4 bits, as it is multiplied."""
+    return job.shape.hidden * job.shape.intermediate * job.compute_bytes if job.quantized else 0.0
 
 
 # -------------------------------------------------------------------------------------------------------------- update
@@ -127,7 +184,7 @@ def layer_activations(job: Job, tokens: int) -> float:
     wide as the queries: 2 (Q - K) c more.
     """
     s, c = job.shape, job.compute_bytes
-    token = 2 * s.hidden * (FLOAT + job.weight_bytes) + s.hidden * (5 if job.casts else 2) * c
+    token = 2 * s.hidden * (FLOAT + job.working_bytes) + s.hidden * (5 if job.casts else 2) * c
     token += 2 * (s.queries + s.keys) * c + 4 * s.intermediate * c + FLOAT * (2 + s.heads)
     if s.qk_norm:
         token += (s.queries + s.keys) * (FLOAT + c) + FLOAT * (s.heads + s.kv_heads)
@@ -139,7 +196,7 @@ def layer_activations(job: Job, tokens: int) -> float:
 def stored_activations(job: Job, tokens: int) -> float:
     """L layers; checkpointed, only the residual stream that enters each: L T D r."""
     if job.checkpointing:
-        return job.shape.layers * tokens * job.shape.hidden * job.weight_bytes
+        return job.shape.layers * tokens * job.shape.hidden * job.working_bytes
     return job.shape.layers * layer_activations(job, tokens)
 
 
@@ -148,7 +205,7 @@ def head_bytes(job: Job, tokens: int, completion: int) -> float:
     tokens: 4 of them in the forward pass (logits, log-probs, and two for the entropy), or, in the backward pass, one
     beside the gradient of the head, V D.
     """
-    s, r = job.shape, job.weight_bytes
+    s, r = job.shape, job.working_bytes
     chunk = FLOAT * min(completion, max(1, CHUNK_LOGITS // s.vocabulary)) * s.vocabulary
     gradient = 0 if job.lora_rank else s.vocabulary * s.hidden * r
     cast = (s.vocabulary + completion) * s.hidden * 2 if job.casts else 0
@@ -158,42 +215,48 @@ def head_bytes(job: Job, tokens: int, completion: int) -> float:
 
 def backward_bytes(job: Job, tokens: int) -> float:
     """In a layer: gradients of the MLP's insides, 2 T I c beyond what they replace, of the stream, 2 T D r, and of one
-    matrix, D I w; checkpointed, also all that a layer keeps.
+    matrix, D I r; checkpointed, also all that a layer keeps.
     """
     s = job.shape
-    gradients = 2 * tokens * (s.intermediate * job.compute_bytes + s.hidden * job.weight_bytes)
-    matrix = 0 if job.lora_rank else s.hidden * s.intermediate * job.weight_bytes
+    gradients = 2 * tokens * (s.intermediate * job.compute_bytes + s.hidden * job.working_bytes)
+    matrix = dequantized(job) if job.lora_rank else s.hidden * s.intermediate * job.working_bytes
     return gradients + matrix + (layer_activations(job, tokens) if job.checkpointing else 0)
 
 
 def embedding_gradient(job: Job) -> float:
-    """V D w, when all else is freed: the gradient before it is added up."""
-    return 0.0 if job.lora_rank else job.shape.vocabulary * job.shape.hidden * job.weight_bytes
+    """V D r, when all else is freed: the gradient before it is added up."""
+    return 0.0 if job.lora_rank else job.shape.vocabulary * job.shape.hidden * job.working_bytes
 
 
-def unsharded(job: Job) -> float:
-    """Of a sharded model: embeddings and head whole, two layers (one works, the next arrives), and one layer's
-    gradients twice, before and after they are scattered.
+def last_gradients(job: Job) -> float:
+    """At the end of a backward pass: the embedding's. Sharded, those of all that is outside of the layers, whole, and
+    once more in the type they are added up in.
     """
-    if job.shards == 1:
+    if job.lora_rank or not job.sharded:
+        return embedding_gradient(job)
+    return embedding_parameters(job.shape) * (job.working_bytes + job.reduced_bytes)
+
+
+def scattered(job: Job) -> float:
+    """Of a sharded model: one layer's gradients, whole, and once more in the type they are added up in."""
+    if job.lora_rank or not job.sharded:
         return 0.0
-    layer = layer_parameters(job.shape) * job.weight_bytes
-    gradients = 0 if job.lora_rank else 2 * layer
-    return embedding_parameters(job.shape) * job.weight_bytes + 2 * layer + gradients
+    return layer_parameters(job.shape) * (job.working_bytes + job.reduced_bytes)
 
 
 def micro_batch_peak(job: Job, rows: int, *, first: bool) -> Parts:
     """While so many sequences pass forward and back: gradients, activations, and the largest of head, the last layer's
     backward pass and the embedding's. The first micro-batch of a step finds no gradients: they come as activations go.
+    Sharded, each makes whole ones of its own, a layer at a time.
     """
-    tokens, gradients = rows * job.sequence, held(job)["gradients"]
+    tokens, gradients = rows * job.sequence, 0.0 if job.offload else gradient_bytes(job)
     stored = stored_activations(job, tokens)
     before = 0.0 if first else gradients
-    head = embedding_gradient(job) if first else 0.0
+    head = embedding_gradient(job) if first or job.sharded else 0.0
     peaks = {
         "head": before + stored + head_bytes(job, tokens, rows * job.sampling.max_tokens),
-        "layer": before + stored + head + backward_bytes(job, tokens),
-        "embedding": gradients + embedding_gradient(job),
+        "layer": before + stored + head + backward_bytes(job, tokens) + scattered(job),
+        "embedding": gradients + last_gradients(job),
     }
     most = max(peaks, key=lambda name: peaks[name])
     there = gradients if most == "embedding" else before
@@ -202,29 +265,29 @@ def micro_batch_peak(job: Job, rows: int, *, first: bool) -> Parts:
 
 
 def update(job: Job) -> Parts:
-    """What is held, layers as they are gathered, DDP's copy of the gradients, and the larger of a step's first
-    micro-batch and a later one. A later one is full where there are sequences for two.
+    """What is held, layers as they are gathered, and the larger of a step's first micro-batch and a later one. A later
+    one is full where there are sequences for two.
     """
     rows, all_rows = job.micro_batch_rows, job.minibatch_rows
     passes = [micro_batch_peak(job, rows, first=True)]
     if all_rows > rows:
         passes.append(micro_batch_peak(job, min(rows, all_rows - rows), first=False))
     most = max(passes, key=lambda parts: sum(parts.values()))
-    buckets = job.trainable * job.trainable_bytes if job.gpus > 1 and job.shards == 1 else 0.0
-    return held(job) | {"gathered": unsharded(job), "buckets": buckets} | most
+    return held(job) | {"gathered": two_layers(job) if job.sharded else 0.0} | most
 
 
 def look(job: Job) -> Parts:
-    """While the reference reads the rollout, without gradients of its own: beside what is held, the larger of a layer,
-    T (3 I c + 3 D r), and the head.
+    """While the reference, or the policy itself, reads the rollout without gradients: beside what is held and gathered,
+    the larger of a layer, T (3 I c + 3 D r), and the head.
     """
     rows, s = job.micro_batch_rows, job.shape
     tokens = rows * job.sequence
-    layer = tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.weight_bytes)
+    layer = tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.working_bytes)
     head = head_bytes(job, tokens, rows * job.sampling.max_tokens)
-    return held(job) | {"gathered": unsharded(job), "working": max(layer, head)}
+    return held(job) | {"gathered": gathered(job), "working": max(layer + dequantized(job), head)}
 
 
 def phases(job: Job) -> dict[str, Parts]:
     """Every phase of a step, in order."""
-    return {"rollout": rollout(job)} | ({"reference": look(job)} if job.reference else {}) | {"update": update(job)}
+    looks = {"look": look(job)} if job.reference or job.looks_again else {}
+    return {"rollout": rollout(job)} | looks | {"update": update(job)}

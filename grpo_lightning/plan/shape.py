@@ -4,9 +4,13 @@ Knows the families whose layer is attention with grouped keys, a gated MLP and t
 layers hold other things.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PretrainedConfig
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""A layer's matrices, as the families call them."""
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """What `shape_of` reads, by the `model_type` of a config.json."""
@@ -66,7 +70,7 @@ def shape_of(config: PretrainedConfig) -> Shape:
 
 
 def linears(shape: Shape) -> list[tuple[int, int]]:
-    """(in, out) of a layer's seven matrices: queries, keys, values, output, gate, up, down."""
+    """(in, out) of a layer's seven matrices, in the order of LINEARS."""
     d, i = shape.hidden, shape.intermediate
     return [(d, shape.queries), (d, shape.keys), (d, shape.keys), (shape.queries, d), (d, i), (d, i), (i, d)]
 
@@ -93,6 +97,7 @@ def parameters(shape: Shape) -> int:
     return embedding_parameters(shape) + shape.layers * layer_parameters(shape)
 
 
-def adapter_parameters(shape: Shape, rank: int) -> int:
-    """LoRA on all seven matrices: L x rank x sum of (in + out)."""
-    return shape.layers * rank * sum(rows + columns for rows, columns in linears(shape))
+def adapter_parameters(shape: Shape, rank: int, modules: Sequence[str] = ()) -> int:
+    """LoRA on these matrices, or on all seven: L x rank x sum of (in + out)."""
+    named = dict(zip(LINEARS, linears(shape), strict=True))
+    return shape.layers * rank * sum(sum(named[module]) for module in modules or LINEARS)

@@ -6,7 +6,7 @@ Letters as in `memory`; M elements of all matrices of the layers, S tokens of a 
 
 from dataclasses import dataclass
 
-from grpo_lightning.plan.job import Job
+from grpo_lightning.plan.job import NF4_BYTES, Job
 from grpo_lightning.plan.memory import Parts, cache_bytes, sampling_bytes
 from grpo_lightning.plan.shape import layer_matrices, parameters
 
@@ -25,6 +25,8 @@ class Hardware:
     """To devices of the same node, in one direction."""
     network: float
     """To those of other nodes."""
+    host: float
+    """To the memory of its host; also what the optimizer has there."""
     per_node: int = 8
 
 
@@ -62,11 +64,14 @@ def forward_flops(job: Job, tokens: float, sequence: float, projected: float) ->
 
 
 def weight_traffic(job: Job) -> float:
-    """Bytes to read all matrices and the head once: w each; in mixed precision w + 2 + 2, because the cast to bfloat16
-    is made anew each time.
+    """Bytes to read all matrices and the head once: r each; where they are cast to bfloat16, which is made anew each
+    time, r + 2 + 2, and in 4 bits, which are spread out each time, that and 2 c.
     """
-    elements = matrices(job) + job.shape.vocabulary * job.shape.hidden
-    return elements * (job.weight_bytes + (4 if job.casts else 0))
+    head = job.shape.vocabulary * job.shape.hidden * job.working_bytes
+    if job.quantized:
+        return head + matrices(job) * (NF4_BYTES + 2 * job.compute_bytes)
+    read = head + matrices(job) * job.working_bytes
+    return read + 4 * (matrices(job) + job.shape.vocabulary * job.shape.hidden) * job.casts
 
 
 def prefill_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
@@ -80,15 +85,22 @@ def decode_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> floa
     """rounds x tokens x (max(bytes / bandwidth, FLOPs / rate) + L x launch).
 
     A step reads all weights, the cache as it is filled on average (the prompt and half the completion), and writes and
-    reads each of the B x V copies. A round is as many prompts as are generated at once.
+    reads each of the B x V copies. A round is as many prompts as are generated at once. vLLM launches a step at once,
+    and reads its weights in 16 bits.
     """
     tokens = job.sampling.max_tokens
     filled = job.prompt_tokens + tokens / 2
-    traffic = weight_traffic(job) + cache_bytes(job) * filled / job.sequence + 2 * sampling_bytes(job)
+    weights = weight_traffic(job) if job.colocated else 2 * parameters(job.shape)
+    traffic = weights + cache_bytes(job) * filled / job.sequence + 2 * sampling_bytes(job)
     flops = forward_flops(job, job.rows, 2 * filled, job.rows)
     step = max(traffic / (efficiency.bandwidth * hardware.bandwidth), flops / rate(job, hardware, efficiency))
-    rounds = -(-job.share // job.prompts_at_once)
-    return rounds * tokens * (step + job.shape.layers * efficiency.layer_seconds)
+    launch = job.shape.layers * efficiency.layer_seconds if job.colocated else 0.0
+    return rounds(job) * tokens * (step + launch)
+
+
+def rounds(job: Job) -> int:
+    """Of a rollout on each device."""
+    return -(-job.share // job.prompts_at_once)
 
 
 def update_passes(job: Job) -> int:
@@ -121,21 +133,32 @@ def optimizer_steps(job: Job) -> int:
 def optimizer_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
     """steps x 7 A w / n / bandwidth: AdamW reads weight, gradient and two moments, and writes all but the gradient."""
     traffic = 7 * job.trainable * job.trainable_bytes / job.shards
-    return optimizer_steps(job) * traffic / (efficiency.bandwidth * hardware.bandwidth)
+    bandwidth = hardware.host if job.offload else hardware.bandwidth
+    return optimizer_steps(job) * traffic / (efficiency.bandwidth * bandwidth)
 
 
 def gather_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
-    """(n - 1) / n P w / wire: every device gets what it does not have of the weights."""
-    away = (job.shards - 1) / job.shards * parameters(job.shape) * job.weight_bytes
-    return away / wire(hardware, efficiency, job.shards)
+    """(n - 1) / n P r / wire: every device gets what it does not have of the weights; from the host, its share P w / n
+    first.
+    """
+    away = (job.shards - 1) / job.shards * job.stored(job.working_bytes)
+    share = job.stored(job.weight_bytes) / job.shards if job.offload else 0.0
+    return away / wire(hardware, efficiency, job.shards) + share / (efficiency.link * hardware.host)
+
+
+def rollout_gathers(job: Job) -> int:
+    """How often a rollout gathers all weights: once, or layerwise with every forward pass."""
+    return rounds(job) * job.sampling.max_tokens if job.colocated and job.layerwise else 1
 
 
 def exchange_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
-    """With each micro-batch, gathers for forward and backward, and gradients scattered, (n - 1) / n A w; with each
-    optimizer step 2 (m - 1) / m of a shard's gradients between m copies.
+    """With each micro-batch, gathers for forward and backward, and gradients scattered, (n - 1) / n A of the type they
+    are added up in, and put on the host, A w / n; with each optimizer step 2 (m - 1) / m of a shard's gradients between
+    m copies.
     """
     trained = job.trainable * job.trainable_bytes
-    scatter = (job.shards - 1) / job.shards * trained / wire(hardware, efficiency, job.shards)
+    scatter = (job.shards - 1) / job.shards * job.trainable * job.reduced_bytes / wire(hardware, efficiency, job.shards)
+    scatter += trained / job.shards / (efficiency.link * hardware.host) if job.offload else 0.0
     copies = job.gpus // job.shards
     reduce = 2 * (copies - 1) / copies * trained / job.shards / wire(hardware, efficiency, job.gpus)
     each = 2 * gather_seconds(job, hardware, efficiency) + scatter
@@ -143,16 +166,17 @@ def exchange_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> fl
 
 
 def seconds(job: Job, hardware: Hardware, efficiency: Efficiency = Efficiency()) -> Parts:
-    """Of each part of a step; without the rollout's where servers generate it."""
+    """Of each part of a step; without the rollout's where servers generate it, which are sent the weights."""
     one_pass = pass_seconds(job, hardware, efficiency)
+    gather = gather_seconds(job, hardware, efficiency)
     generating = {
-        "gather": gather_seconds(job, hardware, efficiency),
         "prefill": prefill_seconds(job, hardware, efficiency),
         "decode": decode_seconds(job, hardware, efficiency),
     }
-    look = one_pass + micro_batches(job) * gather_seconds(job, hardware, efficiency)
-    return (generating if job.colocated else {}) | {
-        "reference": look if job.reference else 0.0,
+    look = one_pass + (micro_batches(job) if job.layerwise else 1) * gather
+    here = generating if job.engine in ("builtin", "colocated") else {}
+    return {"gather": rollout_gathers(job) * gather, **here} | {
+        "look": (job.reference + job.looks_again) * look,
         "update": job.update.num_iterations * update_passes(job) * one_pass,
         "optimizer": optimizer_seconds(job, hardware, efficiency),
         "exchange": exchange_seconds(job, hardware, efficiency),
