@@ -23,6 +23,7 @@ from grpo_lightning.objective import KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from grpo_lightning.policy import PolicyConfig
 from grpo_lightning.preparation import Prepared
+from grpo_lightning.sharding import FullySharded
 from grpo_lightning.sources import Generated
 from grpo_lightning.tasks import Arithmetic
 from grpo_lightning.types import Prompt
@@ -114,8 +115,10 @@ def measure(folder: Path, settings: dict[str, dict[str, object]]) -> dict[str, i
         optimizer=OptimizerConfig(lr=1e-6),
         first_step_checks=False,
     )
-    precision = settings.get("precision", "32-true")
-    trainer = tiny_trainer(folder, callbacks=[], enable_checkpointing=False, limit_val_batches=0, precision=precision)
+    how = {"precision": settings.get("precision", "32-true"), "enable_checkpointing": False, "limit_val_batches": 0}
+    if "strategy" in settings:
+        how |= {"strategy": FullySharded(**settings["strategy"]), "devices": 1}
+    trainer = tiny_trainer(folder, callbacks=[], **how)
     source = Generated(task=Arithmetic(digits=3), train=settings["prompts"], validation=0, test=0)
     trainer.fit(module, datamodule=tiny_data(folder, source=source, prompts_per_step=settings["prompts"]))
     return module.peaks

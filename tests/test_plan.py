@@ -828,6 +828,8 @@ def measured_and_planned(settings: dict[str, object], folder: Path) -> dict[str,
         mixed=settings.get("precision") == "bf16-mixed",
         checkpointing=bool(policy.get("gradient_checkpointing")),
         reference=bool(settings.get("beta")),
+        fsdp="strategy" in settings,
+        layerwise=settings.get("strategy", {}).get("rollout") == "layerwise",
     )
     assert found["length"] == planned.sampling.max_tokens
     sums = {"held": sum(held(planned).values())}
