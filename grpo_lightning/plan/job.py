@@ -127,10 +127,10 @@ class Job:
 
     @property
     def trainable_bytes(self) -> int:
-        """Of a weight that trains, its gradient, and each of the optimizer's two. An adapter is made in the type of
-        its matrix; on a quantised one, float32.
+        """Of a weight that trains, its gradient, and each of the optimizer's two; of adapters float32, whatever the
+        weights are.
         """
-        return 4 if self.quantized else self.weight_bytes
+        return 4 if self.lora_rank else self.weight_bytes
 
     @property
     def reduced_bytes(self) -> int:
