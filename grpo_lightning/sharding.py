@@ -20,7 +20,12 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, Strate
 from torch import Tensor, nn
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -32,6 +37,8 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
+
+from grpo_lightning.shares import check_shares
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,6 +83,44 @@ class FullySharded(ModelParallelStrategy):
         if not self.cpu_offload:
             super().model_to_device()
 
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """A folder is looked through first: torch would run what is in it, whatever `weights_only` says.
+
+        Of a file that was written without sharding, Lightning takes the optimizer's states for those of the parameters
+        in the order of the model, where they are in the order of the optimizer's groups.
+        """
+        path = Path(self.broadcast(checkpoint_path))
+        if path.is_dir():
+            if weights_only is not False:
+                check_shares(path)
+            return super().load_checkpoint(path, weights_only=weights_only)
+        optimizers, self.optimizers = self.optimizers, []
+        try:
+            checkpoint = super().load_checkpoint(path, weights_only=weights_only)
+        finally:
+            self.optimizers = optimizers
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        assert self.model is not None
+        for optimizer, saved in zip(optimizers, checkpoint.get("optimizer_states", ()), strict=False):
+            set_optimizer_state_dict(
+                self.model, optimizer, states_by_name(saved, optimizer, self.model), options=options
+            )
+        return checkpoint
+
+
+def states_by_name(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
+    """An optimizer's saved state with its parameters named, where it numbers them in the order of its groups."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [key for group in saved["param_groups"] for key in group["params"]]
+    if len(numbers) != len(ordered):
+        raise ValueError(
+            f"ckpt_path: its optimizer trains {len(numbers)} parameters, that of these settings {len(ordered)}"
+        )
+    known = dict(zip(numbers, ordered, strict=True)) if isinstance(numbers[0], int) else {n: n for n in numbers}
+    groups = [{**group, "params": [known[key] for key in group["params"]]} for group in saved["param_groups"]]
+    return {"state": {known[key]: value for key, value in saved["state"].items()}, "param_groups": groups}
+
 
 StrategyRegistry.register("fully_sharded", FullySharded, description="FSDP2 over all devices")
 
@@ -86,6 +131,15 @@ def check_strategy(strategy: Strategy) -> None:
     if type(strategy).__name__ not in known:
         raise ValueError(
             f"trainer.strategy: {type(strategy).__name__} is refused; use auto, ddp or fully_sharded (FSDP2)"
+        )
+
+
+def check_checkpoint(strategy: Strategy, checkpoint: str | Path | None) -> None:
+    """Refuses a folder of shares where the strategy reads files only."""
+    if checkpoint is not None and Path(checkpoint).is_dir() and not isinstance(strategy, FullySharded):
+        raise ValueError(
+            f"ckpt_path: {checkpoint} is a folder of shares, which only --trainer.strategy fully_sharded reads, on any "
+            "number of devices, one included"
         )
 
 
@@ -162,6 +216,7 @@ def load_full_state(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None
 def saved_weights(checkpoint: Path) -> dict[str, Tensor]:
     """The policy's weights in a checkpoint: a file, or a folder into which several devices wrote their shares."""
     if checkpoint.is_dir():
+        check_shares(checkpoint)
         state: dict[str, Any] = {}
         planner = _EmptyStateDictLoadPlanner(keys={"state_dict"})
         _load_state_dict(state, storage_reader=FileSystemReader(checkpoint), planner=planner, no_dist=True)

@@ -9,15 +9,19 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 import yaml
 from jsonargparse import Namespace
 
 from grpo_lightning.cli import main
 from grpo_lightning.policy import PolicyConfig, load_policy, load_tokenizer
+from grpo_lightning.sharding import FullySharded, saved_weights
+from grpo_lightning.shares import check_shares
 from grpo_lightning.sources import Dataset
 from grpo_lightning.trust import check_config
 from tests.test_cli import CONFIG, REWARD
@@ -133,6 +137,50 @@ def test_a_checkpoint_with_code_in_it_is_refused_by_every_command(project: Path)
     for words in (["fit"], ["validate"], ["test"], ["predict"], ["export", "--folder", "out"]):
         with pytest.raises(SystemExit, match=r"grpo-lightning: ckpt_path: .* could run code; not loaded"):
             main([words[0], "--config", "config.yaml", *words[1:], "--ckpt_path", "bad.ckpt"])
+    assert not (project / "ran").exists()
+
+
+def shares(folder: Path, extra: object = 0.5) -> Path:
+    """A checkpoint as one device leaves it among several: weights, and a setting of an optimizer that is no tensor."""
+    weights = {"policy.weight": torch.arange(3.0)}
+    state = {"state_dict": weights, "optimizer_0": {"lr": extra, "betas": (0.9, 0.99)}}
+    with warnings.catch_warnings(action="ignore"):  # that there is one process only
+        torch.distributed.checkpoint.save(state, checkpoint_id=folder, no_dist=True)
+    torch.save({}, folder / "meta.pt")
+    return folder
+
+
+def test_a_checkpoint_of_several_devices_is_read(tmp_path: Path) -> None:
+    assert saved_weights(shares(tmp_path / "last.ckpt"))["weight"].tolist() == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("place", ["table", "table of rank 0", "entry", "entry outside"])
+def test_a_checkpoint_folder_with_code_in_it_is_refused(tmp_path: Path, place: str) -> None:
+    """Torch itself would run it: it unpickles the table of contents, and what is in it beside tensors."""
+    payload = Payload(tmp_path / "ran")
+    folder = shares(tmp_path / "last.ckpt", payload if place.startswith("entry") else 0.5)
+    table = folder / ".metadata"
+    if place.startswith("table"):
+        evil = folder / "__0.metadata" if place.endswith("0") else table  # read where there is no whole table
+        table.unlink()
+        evil.write_bytes(pickle.dumps(payload))
+    elif place == "entry outside":
+        (folder / "__0_0.distcp").rename(tmp_path / "elsewhere")
+        there = pickle.loads(table.read_bytes())
+        for found in there.storage_data.values():
+            found.relative_path = "../elsewhere"
+        table.write_bytes(pickle.dumps(there))
+    for read in (saved_weights, check_shares, FullySharded().load_checkpoint):
+        with pytest.raises((pickle.UnpicklingError, ValueError), match=r"names posix\.system|system|outside|damaged"):
+            read(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_folder_with_code_in_it_is_refused_in_one_line(project: Path) -> None:
+    folder = shares(project / "bad.ckpt", Payload(project / "ran"))
+    Path("config.yaml").write_text(yaml.safe_dump(config()))
+    with pytest.raises(SystemExit, match=r"grpo-lightning: ckpt_path: .* could run code; not loaded"):
+        main(["export", "--config", "config.yaml", "--folder", "out", "--ckpt_path", str(folder)])
     assert not (project / "ran").exists()
 
 

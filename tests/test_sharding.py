@@ -64,6 +64,15 @@ def test_another_number_of_devices_goes_on_from_the_same_checkpoint(trained: tup
     (folder / "again.pt").unlink()
 
 
+def test_a_run_without_sharding_goes_on_with_it(tmp_path: Path) -> None:
+    """Optimizer states find their parameters, though AdamW's groups order them differently than the model does."""
+    tiny_folder(tmp_path / "tiny")
+    said = run_command("-m", "tests.resume_sharded", str(tmp_path), "across")
+    assert (tmp_path / "across.pt").exists(), said
+    whole, across = load(tmp_path / "across-whole.pt"), load(tmp_path / "across.pt")
+    assert max(float((value - across[name]).abs().max()) for name, value in whole.items()) < 1e-9
+
+
 def tokens_of(policy: PreTrainedModel) -> list[tuple[int, ...]]:
     sampling = SamplingConfig(max_tokens=8)
     prompts = [prompt("1+2=", uid=1), prompt("34+5=", uid=2)]
