@@ -32,6 +32,7 @@ from grpo_lightning.report import BeforeAfter
 from grpo_lightning.resuming import changes, hide
 from grpo_lightning.saving import SaveError
 from grpo_lightning.scoring import RewardError
+from grpo_lightning.sharding import check_checkpoint
 from grpo_lightning.trust import check_config
 from grpo_lightning.watch import RankWatch
 
@@ -169,6 +170,11 @@ class GRPOCommandLine(LightningCLI):
             for change in changes(read(saved.read_text(encoding="utf-8")), now):
                 print(f"resume: {change}")
 
+    def before_fit(self) -> None:
+        check_checkpoint(self.trainer.strategy, self.config[self.subcommand].ckpt_path)
+
+    before_validate = before_test = before_predict = before_fit
+
     def after_fit(self) -> None:
         """Says what was learnt and where everything is."""
         if self.trainer.is_global_zero:
@@ -187,7 +193,8 @@ class Finished(Exception):
 class SaveRunConfig(SaveConfigCallback):
     """Keeps the resolved config of a fit beside its run, for every command.
 
-    `given` is that config without what the command line derives from it; what only fit takes is left out, too.
+    `given` is that config without what the command line derives from it; what only fit takes is left out, too. A run
+    that goes on keeps the config of before until its checkpoint is loaded: a change may be refused.
     """
 
     def __init__(
@@ -197,9 +204,12 @@ class SaveRunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            for key in ("ckpt_path", "weights_only"):
-                self.config.pop(key, None)
-            super().setup(trainer, pl_module, stage)
+            resumed, _ = (self.config.pop(key, None) for key in ("ckpt_path", "weights_only"))
+            if resumed is None:
+                super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")  # does nothing the second time
 
 
 def home_of(config: Namespace) -> Path:

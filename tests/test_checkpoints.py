@@ -428,6 +428,8 @@ def test_a_model_of_another_shape_is_refused(project: Path) -> None:  # noqa: F8
     tiny_policy("llama").save_pretrained("other")
     with pytest.raises(SystemExit, match=r"ckpt_path: its weights are not those of model\.policy \(.*state_dict"):
         fit("--ckpt_path", "last", "--model.policy.pretrained", "other")
+    kept = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())
+    assert kept["model"]["policy"]["pretrained"] != "other", "what was refused is not the run's config"
 
 
 SLOW = ["--model.rewards+", '{"reward": "rewards.mine.slow", "weight": 0.0}', "--checkpoint.every_n_train_steps", "100"]
@@ -600,3 +602,17 @@ def test_sharded_checkpoints_are_folders_and_go_on(tmp_path: Path) -> None:
     assert last == str(kept / "previous.ckpt")
     shards(tmp_path, "6", last)
     assert same(whole, torch.load(tmp_path / "weights6.pt"))
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_folder_of_shares_is_refused_where_files_are_read(project: Path, command: str) -> None:  # noqa: F811
+    """... by `auto` and `ddp`; the line says which strategy reads it. The run's config stays as it was."""
+    write_folder(Path("shares.ckpt"), 1)
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--config", "config.yaml", "--ckpt_path", "shares.ckpt"])
+    said = str(caught.value.code)
+    assert said.startswith(
+        "grpo-lightning: ckpt_path: shares.ckpt is a folder of shares, which only --trainer.strategy"
+    )
+    assert "\n" not in said
+    assert not Path("runs/tiny/config.yaml").exists()
