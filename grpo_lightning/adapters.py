@@ -3,7 +3,7 @@
 PEFT is an extra, loaded only where a config names an adapter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,17 @@ def add_adapter(policy: PreTrainedModel, config: AdapterConfig) -> None:
         parameter.requires_grad_("lora_" in name)
         if parameter.requires_grad:  # the small steps of an adapter would be lost in 16 bits
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+
+
+def check_adapter(policy: PreTrainedModel, names: Iterable[str]) -> None:
+    """Refuses weights of these names if their adapter is on other layers than the policy's, or if they have none."""
+    own = {name for name, _ in policy.named_parameters() if "lora_" in name}
+    found = {name.removeprefix("policy.") for name in names if "lora_" in name}
+    if own != found:
+        raise ValueError(
+            f"policy.adapter: makes {len(own)} matrices, of which the checkpoint has {len(own & found)}, and "
+            f"{len(found - own)} others; take the policy.adapter of the run's config.yaml"
+        )
 
 
 @contextmanager

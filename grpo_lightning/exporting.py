@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning import __version__
-from grpo_lightning.adapters import merge_adapter, write_adapter
+from grpo_lightning.adapters import check_adapter, merge_adapter, write_adapter
 from grpo_lightning.policy import PolicyConfig, load_policy, load_tokenizer
 from grpo_lightning.sharding import saved_weights
 
@@ -39,6 +39,7 @@ def write_policy(
     else:
         # Merged into weights that are not quantised: what was rounded for training need not stay so.
         whole = load_policy(replace(config, quantization="none"), seed=seed)
+        check_adapter(whole, state)
         whole.load_state_dict({name: value for name, value in state.items() if "lora_" in name}, strict=False)
         write_adapter(whole, folder / "adapter")
         merge_adapter(whole)

@@ -18,7 +18,7 @@ from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from grpo_lightning.adapters import without_adapter
+from grpo_lightning.adapters import check_adapter, without_adapter
 from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.bad_steps import Guard, Step
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
@@ -279,6 +279,8 @@ class GRPOModule(PolicyModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
+        if self.policy_config.adapter is not None and "state_dict" in checkpoint:
+            check_adapter(self.model, checkpoint["state_dict"])
         objective, known = self.recipe.objective, checkpoint["coefficients"]
         self.guard.in_a_row = checkpoint.get("bad_steps", 0)
         if objective.kl.target is not None:

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning import losses
-from grpo_lightning.adapters import AdapterConfig
+from grpo_lightning.adapters import AdapterConfig, check_adapter
 from grpo_lightning.bad_steps import micro_batch_from
 from grpo_lightning.batching import MicroBatch
 from grpo_lightning.logprobs import completion_logprobs
@@ -90,6 +91,20 @@ def _spans(batch: MicroBatch) -> Iterator[tuple[int, int]]:
         start += length
 
 
+def opened(file: Path, checkpoint: Path | None) -> tuple[Mapping[str, Any], PreTrainedModel, PreTrainedTokenizerBase]:
+    """What a run has kept, its policy with the checkpoint's weights, and its tokenizer."""
+    saved = torch.load(file, map_location="cpu", weights_only=True)
+    adapter = saved["policy"]["adapter"]
+    settings = PolicyConfig(**saved["policy"] | {"adapter": adapter and AdapterConfig(**adapter)})
+    policy = load_policy(settings, seed=saved["seed"])
+    if checkpoint is not None:
+        state = saved_weights(checkpoint)
+        if adapter is not None:
+            check_adapter(policy, state)
+        policy.load_state_dict(state, strict=adapter is None)
+    return saved, policy, load_tokenizer(settings.pretrained, revision=settings.revision)
+
+
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m grpo_lightning.replay", description=__doc__.split("\n")[0])
     parser.add_argument("file", type=Path, help="what a run has left in its folder bad_steps")
@@ -98,17 +113,10 @@ def main(words: list[str] | None = None) -> None:
     for path in filter(None, (given.file, given.checkpoint)):
         if not path.exists():
             sys.exit(f"replay: there is no {path}")
-    saved = torch.load(given.file, map_location="cpu", weights_only=True)
-    adapter = saved["policy"]["adapter"]
-    settings = PolicyConfig(**saved["policy"] | {"adapter": adapter and AdapterConfig(**adapter)})
     try:
-        policy = load_policy(settings, seed=saved["seed"])
-        tokenizer = load_tokenizer(settings.pretrained, revision=settings.revision)
-    except ValueError as error:
-        sys.exit(f"replay: {error}")
-    if given.checkpoint is not None:
-        # Of an adapted policy a checkpoint holds the adapter alone.
-        policy.load_state_dict(saved_weights(given.checkpoint), strict=adapter is None)
+        saved, policy, tokenizer = opened(given.file, given.checkpoint)
+    except (ValueError, UnpicklingError) as error:
+        sys.exit(f"replay: {' '.join(str(error).split())[:300]}")
     print(f"optimizer step {saved['step']}, rank {saved['rank']} of {saved['ranks']}, gradient norm was "
           f"{saved['gradient_norm']}")  # fmt: skip
     for line in replay(saved, policy, tokenizer):

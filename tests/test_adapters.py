@@ -113,6 +113,26 @@ def test_merged_or_alone_an_export_is_the_trained_policy(tmp_path: Path) -> None
     assert not any("lora_" in name for name in merged.state_dict())
 
 
+def test_a_checkpoint_without_this_adapter_is_refused_instead_of_left_aside(tmp_path: Path) -> None:
+    """Otherwise the export would be the pretrained policy, and a resumed run would begin anew."""
+    folder = str(tiny_folder(tmp_path / "tiny"))
+    plain, narrow, wide = (
+        PolicyConfig(pretrained=folder, adapter=adapter)
+        for adapter in (None, AdapterConfig(rank=2, modules=("q_proj",)), AdapterConfig(rank=2))
+    )
+    for made, named in ((plain, wide), (narrow, wide), (wide, narrow)):
+        state = load_policy(made, seed=0).state_dict()
+        checkpoint = {"state_dict": {f"policy.{name}": value for name, value in state.items()}}
+        torch.save(checkpoint, tmp_path / "a.ckpt")
+        with pytest.raises(ValueError, match=r"policy\.adapter: makes \d+ matrices, of which the checkpoint has"):
+            export_checkpoint(named, tmp_path / "a.ckpt", tmp_path / "hf", seed=0, run=tmp_path)
+    module = tiny_module(tmp_path, policy=plain)
+    tiny_trainer(tmp_path, max_epochs=1).fit(module, datamodule=tiny_data(tmp_path))
+    resumed, middle = tiny_module(tmp_path, policy=wide), tmp_path / "checkpoints" / "step=4.ckpt"
+    with pytest.raises(ValueError, match=r"policy\.adapter: makes 28 matrices, of which the checkpoint has 0, and 0"):
+        tiny_trainer(tmp_path, max_epochs=1).fit(resumed, datamodule=tiny_data(tmp_path), ckpt_path=middle)
+
+
 def test_an_adapter_for_layers_that_are_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"policy\.adapter\.modules: query do not fit a Qwen3ForCausalLM.* q_proj"):
         add_adapter(tiny_policy(), AdapterConfig(modules=("query",)))
