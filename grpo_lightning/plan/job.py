@@ -133,6 +133,18 @@ class Job:
         return 4 if self.lora_rank else self.weight_bytes
 
     @property
+    def adapted_bytes(self) -> int:
+        """a, of what an adapter multiplies."""
+        return self.compute_bytes if self.mixed else self.trainable_bytes
+
+    @property
+    def adapters_copy(self) -> bool:
+        """Whether each adapter keeps a copy of its input, which PEFT casts to the float32 of its weights and autocast
+        from there: wherever not all is float32, but for FSDP2, which casts weights as well.
+        """
+        return not self.sharded if self.mixed else self.weight_bytes == 2
+
+    @property
     def reduced_bytes(self) -> int:
         """Of a gradient as FSDP2 adds it up."""
         return 4 if self.mixed else self.trainable_bytes

@@ -12,7 +12,14 @@ longest sequences, and completions that all reach the limit.
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.logprobs import CHUNK_LOGITS
 from grpo_lightning.plan.job import Job
-from grpo_lightning.plan.shape import embedding_parameters, layer_matrices, layer_parameters, parameters
+from grpo_lightning.plan.shape import (
+    LINEARS,
+    embedding_parameters,
+    layer_matrices,
+    layer_parameters,
+    linears,
+    parameters,
+)
 
 Parts = dict[str, float]
 """Bytes by what they hold."""
@@ -24,8 +31,8 @@ FLOAT = 4
 def shares(job: Job) -> Parts:
     """A device's share of what is kept from step to step, of n.
 
-    weights P w / n, AdamW's two moments 2 P w / n, the reference P w / n. With adapters of A parameters: weights
-    (P + A) w / n, moments 2 A w / n, and no reference, which is the policy without them.
+    weights P w / n, AdamW's two moments 2 P w / n, the reference P w / n. With adapters of A parameters, in float32:
+    weights (P w + 4 A) / n, moments 8 A / n, and no reference, which is the policy without them.
     """
     whole, trained = job.stored(job.weight_bytes), job.trainable * job.trainable_bytes
     return {
@@ -36,7 +43,7 @@ def shares(job: Job) -> Parts:
 
 
 def gradient_bytes(job: Job) -> float:
-    """P w / n, or A w / n: from a step's first micro-batch to its end."""
+    """P w / n, or 4 A / n: from a step's first micro-batch to its end."""
     return job.trainable * job.trainable_bytes / job.shards
 
 
@@ -171,26 +178,52 @@ def dequantized(job: Job) -> float:
 # -------------------------------------------------------------------------------------------------------------- update
 
 
+SHARING = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("down_proj",))
+"""Matrices that get the same input, those of it that nothing else keeps."""
+
+
+def input_bytes(job: Job) -> float:
+    """Per token, what a layer's matrices keep of their inputs for gradients of their own, attention's result aside.
+
+    All weights: D i + I c, i = 2 c where inputs are shared (queries, keys and values one; gate and up one) and 5 c in
+    mixed precision, where each matrix casts its own. Adapters of rank k: a of each shared input that any of them has,
+    or, where each has a copy, of all their inputs, attention's result included; and k a each, of what lies between
+    their two matrices.
+    """
+    s, c = job.shape, job.compute_bytes
+    if not job.lora_rank:
+        return s.hidden * (5 if job.casts else 2) * c + s.intermediate * c
+    adapted = job.lora_modules or LINEARS
+    width = {name: size for name, (size, _) in zip(LINEARS, linears(s), strict=True)}
+    inputs = adapted if job.adapters_copy else [names[0] for names in SHARING if set(names) & set(adapted)]
+    return job.adapted_bytes * (sum(width[name] for name in inputs) + job.lora_rank * len(adapted))
+
+
+def cast_bytes(job: Job) -> int:
+    """Where autocast casts: matrices and adapters of a layer once more, 2 bytes for each element."""
+    matrices = layer_matrices(job.shape) if job.casts else 0
+    adapters = job.adapters // job.shape.layers if job.mixed and not job.sharded else 0
+    return 2 * (matrices + adapters)
+
+
 def layer_activations(job: Job, tokens: int) -> float:
     """What a layer keeps for the backward pass; with t = T, h heads, k key heads:
 
-    t [2 D (4 + r) + D i + q + 2 (Q + K) c + 4 I c + 4 (2 + h)]
+    t [2 D (4 + r) + inputs + q + 2 (Q + K) c + 3 I c + 4 (2 + h)] + casts
 
-    Its two norms keep their input in float32 and the normed; the matrices their inputs, i = 2 c where they share them
-    (queries, keys and values one; gate and up one) and 5 c in mixed precision, where each casts its own; attention its
-    queries, keys, values and result; the MLP gate, its activation, up and product; norms and softmax 4 bytes per token
-    and head. A norm of queries and keys adds q = (Q + K) (4 + c) + 4 (h + k). In mixed precision the matrices are kept,
-    too, as cast: 2 bytes for each element. Packed sequences in sdpa need a mask, T T c, and with it keys and values as
-    wide as the queries: 2 (Q - K) c more.
+    Its two norms keep their input in float32 and, to train, the normed (r); the matrices their inputs; attention its
+    queries, keys, values and result; the MLP gate, its activation and up; norms and softmax 4 bytes per token and
+    head. A norm of queries and keys adds q = (Q + K) (4 + c) + 4 (h + k), c, too, only to train. Packed sequences in
+    sdpa need a mask, T T c, and with it keys and values as wide as the queries: 2 (Q - K) c more.
     """
-    s, c = job.shape, job.compute_bytes
-    token = 2 * s.hidden * (FLOAT + job.working_bytes) + s.hidden * (5 if job.casts else 2) * c
-    token += 2 * (s.queries + s.keys) * c + 4 * s.intermediate * c + FLOAT * (2 + s.heads)
+    s, c, trains = job.shape, job.compute_bytes, not job.lora_rank
+    token = 2 * s.hidden * (FLOAT + trains * job.working_bytes) + input_bytes(job)
+    token += 2 * (s.queries + s.keys) * c + 3 * s.intermediate * c + FLOAT * (2 + s.heads)
     if s.qk_norm:
-        token += (s.queries + s.keys) * (FLOAT + c) + FLOAT * (s.heads + s.kv_heads)
+        token += (s.queries + s.keys) * (FLOAT + trains * c) + FLOAT * (s.heads + s.kv_heads)
     if job.masked:
         token += tokens * c + 2 * (s.queries - s.keys) * c
-    return tokens * token + (2 * layer_matrices(s) if job.casts else 0)
+    return tokens * token + cast_bytes(job)
 
 
 def stored_activations(job: Job, tokens: int) -> float:

@@ -131,7 +131,9 @@ def optimizer_steps(job: Job) -> int:
 
 
 def optimizer_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
-    """steps x 7 A w / n / bandwidth: AdamW reads weight, gradient and two moments, and writes all but the gradient."""
+    """steps x 7 P w / n / bandwidth, or 28 A / n: AdamW reads weight, gradient and two moments, and writes all but the
+    gradient.
+    """
     traffic = 7 * job.trainable * job.trainable_bytes / job.shards
     bandwidth = hardware.host if job.offload else hardware.bandwidth
     return optimizer_steps(job) * traffic / (efficiency.bandwidth * bandwidth)
@@ -152,9 +154,9 @@ def rollout_gathers(job: Job) -> int:
 
 
 def exchange_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
-    """With each micro-batch, gathers for forward and backward, and gradients scattered, (n - 1) / n A of the type they
-    are added up in, and put on the host, A w / n; with each optimizer step 2 (m - 1) / m of a shard's gradients between
-    m copies.
+    """With each micro-batch, gathers for forward and backward, and gradients scattered, (n - 1) / n P, or A, of the
+    type they are added up in, and put on the host, P w / n, or 4 A / n; with each optimizer step 2 (m - 1) / m of a
+    shard's gradients between m copies.
     """
     trained = job.trainable * job.trainable_bytes
     scatter = (job.shards - 1) / job.shards * job.trainable * job.reduced_bytes / wire(hardware, efficiency, job.shards)
