@@ -15,8 +15,9 @@ set -uo pipefail
 
 MAX_RESTARTS=${MAX_RESTARTS:-100}
 
-srun "${GRPO_LIGHTNING:-grpo-lightning}" fit --run "job-$SLURM_JOB_ID" \
-  --trainer.num_nodes "$SLURM_JOB_NUM_NODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "$@" --ckpt_path last
+# Behind the configs, which may say otherwise: the job's own folder, so that it goes on with no other job's run.
+srun "${GRPO_LIGHTNING:-grpo-lightning}" fit "$@" --run "job-$SLURM_JOB_ID" \
+  --trainer.num_nodes "$SLURM_JOB_NUM_NODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" --ckpt_path last
 code=$?
 
 # 75: saved, go on. 138: USR1 came before Python was there to hear it.

@@ -11,4 +11,4 @@ DEVICES=${DEVICES:-$(nvidia-smi -L | wc -l)}
 
 exec "${TORCHRUN:-torchrun}" --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$DEVICES" \
   --master-addr "$MASTER" --master-port "$PORT" \
-  -m grpo_lightning fit --trainer.num_nodes "$NODES" --trainer.devices "$DEVICES" "$@" --ckpt_path last
+  -m grpo_lightning fit "$@" --trainer.num_nodes "$NODES" --trainer.devices "$DEVICES" --ckpt_path last

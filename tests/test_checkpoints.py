@@ -520,7 +520,8 @@ def test_another_number_of_ranks_goes_on(project: Path, first: list[str], then: 
         done = command(
             "fit", "--config", "config.yaml", "--run", folder[5:], "--trainer.max_steps", "2", *plain, *options
         )
-        assert done.wait(timeout=200) == 0, done.communicate()[0]
+        output = done.communicate(timeout=200)[0]
+        assert done.returncode == 0, output
     for folder, options in (("runs/tiny", then), ("runs/whole", [])):
         done = command("fit", "--config", "config.yaml", "--run", folder[5:], "--ckpt_path", "last", *plain, *options)
         output = done.communicate(timeout=200)[0]
