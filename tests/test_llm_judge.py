@@ -520,6 +520,6 @@ def test_a_key_in_a_config_stops_the_run_unseen(
     with pytest.raises(SystemExit) as caught:
         fit(tmp_path, "http://127.0.0.1:9/v1", setting.format(KEY))
     shown = capfd.readouterr()
-    assert "Endpoint." in str(caught.value)
+    assert "endpoint." in str(caught.value).lower()
     assert KEY not in f"{caught.value}{shown.out}{shown.err}"
     assert not list(tmp_path.glob("runs/*/config.yaml"))

@@ -59,7 +59,8 @@ def soak(folder: Path, steps: int, every: int) -> dict[int, dict[str, float]]:
     )
     trainer.fit(module, datamodule=tiny_data(folder))
     assert trainer.global_step == steps
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {f"step={steps}.ckpt", "last.ckpt"}
+    kept = {f"step={steps}.ckpt", "last.ckpt", "previous.ckpt", "finished.json"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == kept
     return usage.rows
 
 

@@ -331,8 +331,11 @@ def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
     norms: list[float] = []
 
     class Watch(Callback):
-        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: object) -> None:
-            norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in pl_module.parameters()])))
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.optimizers[0].register_step_post_hook(lambda *_: norms.append(self.norm(pl_module)))
+
+        def norm(self, pl_module: LightningModule) -> float:
+            return float(torch.nn.utils.get_total_norm([p.grad for p in pl_module.parameters()]))
 
     module = tiny_module(tmp_path, optimizer=OptimizerConfig(lr=1e-4, max_grad_norm=1e-3))
     recorder = Recorder()
