@@ -1257,7 +1257,7 @@ open('/home/x')
 """,
     "glob shared": """
 import glob
-assert glob.glob('/work/*/*') and open(glob.glob('/work/*/*')[0])
+assert glob.glob('/srv/*/*') and open(glob.glob('/srv/*/*')[0])
 """,
 }
 """Statements that raise where they are contained. REPOSITORY stands for the checkout."""

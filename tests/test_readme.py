@@ -78,7 +78,13 @@ def test_every_make_target_exists(line: str) -> None:
 
 
 def test_every_command_is_known() -> None:
-    assert {line.split()[0] for line in COMMANDS} == {"make", "grpo-lightning", "tensorboard", "python", ".venv/bin/pytest"}
+    assert {line.split()[0] for line in COMMANDS} == {
+        "make",
+        "grpo-lightning",
+        "tensorboard",
+        "python",
+        ".venv/bin/pytest",
+    }
 
 
 def test_the_reward_in_ten_lines_works(tmp_path: Path) -> None:
