@@ -101,8 +101,9 @@ def write_adapter(policy: PreTrainedModel, folder: Path) -> None:
 
 def merge_adapter(policy: PreTrainedModel) -> None:
     """W becomes W + alpha / rank x B A, and the adapter is gone."""
+    adapted = set(_layers(policy))
     for name, module in list(policy.named_modules()):
-        if hasattr(module, "lora_A"):
+        if module in adapted:
             module.merge()
             owner, _, leaf = name.rpartition(".")
             setattr(policy.get_submodule(owner), leaf, module.get_base_layer())
