@@ -235,14 +235,13 @@ def test_a_row_that_cannot_be_sent_is_named() -> None:
 
 @pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_timeouts_and_crashes_leave_nothing_behind(times: int) -> None:
-    this = psutil.Process()
     with Scorer([RewardSpec(reward=obey, timeout=0.05)], workers=2) as scorer:
         scorer.score([group("a", "b")])
-        before = len(list_open()), this.num_threads(), len(this.children(recursive=True))
+        before = len(list_open()), threading.active_count(), len(workers_of(psutil.Process()))
         for _ in range(times):
             scores = scorer.score([group("sleep", "os exit", "a")])
             assert (scores.stats[0].crashes, scores.stats[0].timeouts) == (1, 1)
-        after = len(list_open()), this.num_threads(), len(this.children(recursive=True))
+        after = len(list_open()), threading.active_count(), len(workers_of(psutil.Process()))
     assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
 
 
