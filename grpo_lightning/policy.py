@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from grpo_lightning.adapters import AdapterConfig, add_adapter
+from grpo_lightning.attention import take_plans
 from grpo_lightning.hub import prepare_hub
 from grpo_lightning.seeding import seeded
 from grpo_lightning.sharding import FullySharded, layers_of, share_out
@@ -146,6 +147,7 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded("model", config.pretrained, error)) from error
     disable_dropout(policy)
+    take_plans(policy)
     if not empty:
         check_dropout(policy, config.pretrained)
         check_head(policy, config.pretrained)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = [
     {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto"},
-    {"adapters", "sharding", "shares", "saving", "interruption"},
+    {"adapters", "attention", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "batching"},

@@ -10,6 +10,7 @@ Written for transformers 5.23 (its processors for continuous batching are not ye
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
+from grpo_lightning.attention import without_plans
 from grpo_lightning.generation.completions import Endings
 from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.sampling import draw, truncate, uniforms
@@ -103,11 +105,15 @@ class ContinuousBatchingGenerator:
         keys = [(prompt.uid, sample) for prompt in prompts for sample in range(group_size)]
         drawing = _Drawing(sampling, uniforms(seed, keys, sampling.max_tokens), group_size, self.policy.device)
         was_training = self.policy.training
-        manager = self._manager(drawing, requests, group_size, sampling, endings)
         left = [group_size] * len(prompts)
         ids: list[list[int]] = [[] for _ in keys]
         groups: dict[int, Group] = {}
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.policy.train, was_training)
+            stack.enter_context(without_plans(self.policy))
+            manager = self._manager(drawing, requests, group_size, sampling, endings)
+            stack.callback(manager.destroy)
+            stack.callback(manager.stop, hard_stop=True)
             manager.start()
             for place, request in enumerate(requests):
                 manager.add_request(request, request_id=str(place), eos_token_id=endings.final_ids)
@@ -121,10 +127,6 @@ class ContinuousBatchingGenerator:
                     groups[place] = Group(prompt=prompts[place], completions=completions)
                     if finished is not None:
                         finished(place, groups[place])
-        finally:
-            manager.stop(hard_stop=True)
-            manager.destroy()
-            self.policy.train(was_training)
         return Rollout(
             groups=tuple(groups[place] for place in range(len(prompts))),
             prefill_seconds=0.0,

@@ -1,0 +1,307 @@
+"""Measures training steps, phase by phase, beside the limit of this machine and, if asked for, beside TRL.
+
+    python scripts/bench.py --size tiny --rival trl --json FILE     # ours, theirs, ours, theirs: ratios of medians
+    python scripts/bench.py --size mid --beta 0.04 --num-iterations 2
+    python scripts/bench.py --against docs/bench/tiny.json          # the same work again, as a ratio to then
+
+Both sides get the same folder: random weights in the shape of a Qwen3, a tokenizer of whole words, and prompts. The
+weights stop by themselves, at each token with one probability, so lengths vary widely and as much on both sides. They
+run in processes of their own, in turn; the clock starts behind the first steps. CPU seconds count all threads.
+TRL comes with the extra `bench`: pip install -c constraints.txt -e '.[bench]'.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
+
+Size = Literal["tiny", "small", "mid"]
+SIZES: dict[Size, dict[str, int]] = {
+    "tiny": {"vocabulary": 64, "hidden": 128, "layers": 3, "heads": 4, "kv_heads": 4, "head_dim": 32, "mlp": 384},
+    "small": {"vocabulary": 1024, "hidden": 256, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 64, "mlp": 768},
+    "mid": {"vocabulary": 32000, "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 4, "head_dim": 64, "mlp": 1536},
+}
+"""0.65, 3.4 and 41.6 million parameters."""
+
+LOADS: dict[Size, dict[str, int]] = {
+    "tiny": {"prompts": 16, "max_tokens": 64},
+    "small": {"prompts": 8, "max_tokens": 96},
+    "mid": {"prompts": 2, "max_tokens": 128},
+}
+
+ROOT = Path(__file__).resolve().parent.parent
+PHASES = ("rollout", "reward", "prepare", "update")
+PAD, END, BEGIN = 0, 1, 2
+SPECIAL = ("<pad>", "<end>", "<begin>")
+
+Result = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What both sides do."""
+
+    size: Size = "tiny"
+    prompts: int = 16
+    """Of a rollout."""
+    group: int = 8
+    max_tokens: int = 64
+    """Of a completion."""
+    mean_tokens: float = 32.0
+    """One over the probability to stop at each token."""
+    shortest: int = 8
+    """Of the prompts; their lengths are uniform up to `longest`."""
+    longest: int = 16
+    beta: float = 0.0
+    num_iterations: int = 1
+    steps: int = 8
+    """Optimizer steps that are measured."""
+    warm: int = 2
+    """Optimizer steps before them."""
+    threads: int = 1
+    lr: float = 1e-6
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.warm % self.num_iterations or self.steps % self.num_iterations:
+            raise ValueError(f"--warm and --steps: give multiples of --num-iterations, {self.num_iterations}")
+
+
+def write_inputs(work: Work, folder: Path) -> None:
+    """The policy, its tokenizer and the prompts, for both sides."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    shape = SIZES[work.size]
+    torch.manual_seed(work.seed)
+    config = Qwen3Config(
+        vocab_size=shape["vocabulary"],
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["mlp"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["kv_heads"],
+        head_dim=shape["head_dim"],
+        max_position_embeddings=work.longest + work.max_tokens,
+        tie_word_embeddings=True,
+        eos_token_id=END,
+        pad_token_id=PAD,
+        bos_token_id=BEGIN,
+    )
+    policy = Qwen3ForCausalLM(config)
+    make_stop(policy, work.mean_tokens)
+    policy.save_pretrained(folder)
+    words = {word: i for i, word in enumerate(SPECIAL)} | {f"t{i}": i for i in range(3, shape["vocabulary"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>", bos_token="<begin>", padding_side="left"
+    ).save_pretrained(folder)
+    draw = torch.Generator().manual_seed(work.seed + 1)
+    rows = []
+    for _ in range(work.prompts * (work.warm + work.steps) // work.num_iterations):
+        length = int(torch.randint(work.shortest, work.longest + 1, (), generator=draw))
+        ids = torch.randint(3, shape["vocabulary"], (length - 1,), generator=draw).tolist()
+        rows.append({"prompt": " ".join(["<begin>", *(f"t{i}" for i in ids)])})
+    held_out = [{"prompt": "<begin> t3", "answer": "-"}]
+    for name, some in (("train", [row | {"answer": "-"} for row in rows]), ("validation", held_out)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+
+
+def make_stop(policy: "Qwen3ForCausalLM", mean_tokens: float) -> None:
+    """Sets the probability of the end token to about 1 / mean_tokens everywhere, by the embeddings alone.
+
+    The first channel of each token is one. It outweighs what the layers add, so behind the last norm it is close to
+    sqrt(D) at each place, and what the end token has there more than the others raises its logit as much everywhere.
+    """
+    import math
+
+    import torch
+    from torch.nn.functional import linear
+
+    embedding = policy.model.embed_tokens.weight
+    with torch.no_grad():
+        embedding[:, 0] = 1.0
+        hidden = policy.model(input_ids=torch.randint(3, len(embedding), (8, 32))).last_hidden_state
+        logits = linear(hidden, embedding)
+        others = torch.logsumexp(logits[..., 3:], dim=-1).mean()
+        share = 1 / mean_tokens
+        raised = others + math.log(share / (1 - share)) - logits[..., END].mean()
+        embedding[END, 0] += raised / hidden[..., 0].mean()
+        embedding[[PAD, BEGIN], 0] -= 1000.0 / hidden[..., 0].mean()
+
+
+def run_side(side: str, work: Work, folder: Path) -> Result:
+    """One process; it prints what it measured as its last line."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(work.threads),
+        "MKL_NUM_THREADS": str(work.threads),
+        "HF_HUB_OFFLINE": "1",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+    }
+    command = [sys.executable, "-m", f"scripts.bench_{side}", str(folder), json.dumps(asdict(work))]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"the side {side!r} failed:\n{done.stderr[-3000:]}")
+    return cast(Result, json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def medians(results: Sequence[Result]) -> Result:
+    """Of each figure over the runs."""
+    return {name: median(result[name] for result in results) for name in results[0]}
+
+
+def measured(work: Work, rival: str | None, rounds: int) -> dict[str, object]:
+    """Runs the sides in turn and compares them."""
+    sides = ["ours", *([rival] if rival else [])]
+    found: dict[str, list[Result]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(work, folder)
+        limit = run_side("limit", work, folder)
+        for _ in range(rounds):
+            for side in sides:
+                found[side].append(run_side(side, work, folder))
+                print(f"{side}: {found[side][-1]['cpu_seconds_per_step']:.3f} CPU s per step", file=sys.stderr)
+    ours = medians(found["ours"])
+    document: dict[str, object] = {
+        "work": asdict(work),
+        "rounds": rounds,
+        "machine": machine(work),
+        "commit": commit(),
+        "date": date.today().isoformat(),
+        "ours": ours,
+        "limit": limit | floors(work, ours, limit),
+    }
+    if rival:
+        document |= {"rival": {"name": rival} | medians(found[rival])}
+        document["ratio"] = ratios(ours, medians(found[rival]))
+    return document
+
+
+def ratios(ours: Mapping[str, float], rival: Mapping[str, float]) -> Result:
+    """How often our tokens per CPU second are theirs, and what share of their memory is ours."""
+    return {
+        "tokens_per_cpu_second": ours["tokens_per_cpu_second"] / rival["tokens_per_cpu_second"],
+        "peak_mb": ours["peak_mb"] / rival["peak_mb"],
+        "growth_mb": ours["growth_mb"] / rival["growth_mb"],
+    }
+
+
+def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) -> Result:
+    """Seconds that the phases of this work take at the rates this machine reached, and how much of that we reach.
+
+    With M elements of the layers' matrices, p prompt tokens (once for each group), c completion tokens, D the width
+    and V the vocabulary, a forward pass is 2 (M (p + c) + V D c) FLOPs and the update three of them. Decoding makes
+    `max_tokens` steps at most, each reading all weights once, or 2 (M + V D) c FLOPs if that takes longer. Attention
+    is left out, so the floor is a little low.
+    """
+    shape = SIZES[work.size]
+    queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
+    matrices, head = shape["layers"] * layer, shape["vocabulary"] * shape["hidden"]
+    prompts = work.prompts * (work.shortest + work.longest) / 2
+    completions = ours["completion_tokens"]
+    forward = 2 * (matrices * (prompts + completions) + head * completions)
+    reading = work.max_tokens * 4 * (matrices + head) / limit["bytes_per_second"]
+    drawing = 2 * (matrices + head) * completions / limit["flops"]
+    rollout = 2 * matrices * prompts / limit["flops"] + max(reading, drawing)
+    update = 3 * work.num_iterations * forward / limit["flops"]
+    reference = forward / limit["flops"] if work.beta else 0.0
+    floor = {"rollout": rollout, "prepare": reference, "update": update}
+    return {f"{phase}_floor": seconds for phase, seconds in floor.items()} | {
+        f"{phase}_reached": floor[phase] / ours[phase] for phase in ("rollout", "update")
+    }
+
+
+def machine(work: Work) -> str:
+    """What this ran on, without its name."""
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {work.threads} thread(s), torch on {work.device}"
+
+
+def commit() -> str:
+    """Of this checkout, marked where it is not what was committed."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else "unknown"
+
+
+def show(document: Mapping[str, object]) -> None:
+    """The table on the screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    ours = cast(Result, document["ours"])
+    rival = cast(Result, document.get("rival", {}))
+    limit = cast(Result, document["limit"])
+    table = Table(title=f"{cast(dict[str, object], document['work'])['size']}, {document['machine']}")
+    for column in ("per step", "ours", *([str(rival["name"])] if rival else []), "floor", "reached"):
+        table.add_column(column, justify="left" if column == "per step" else "right")
+    for name in ours:
+        shown = [name, f"{ours[name]:.4g}"]
+        if rival:
+            shown.append(f"{rival[name]:.4g}" if name in rival else "")
+        floor, reached = limit.get(f"{name}_floor"), limit.get(f"{name}_reached")
+        shown += [f"{floor:.4g}" if floor else "", f"{reached:.0%}" if reached else ""]
+        table.add_row(*shown)
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"this machine: {limit['flops'] / 1e9:.1f} GFLOP/s, {limit['bytes_per_second'] / 1e9:.1f} GB/s copied"
+    )
+    for name, value in cast(Result, document.get("ratio", {})).items():
+        console.print(f"ratio of medians, {name}: {value:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="tiny")
+    for field in fields(Work):
+        if field.name != "size":
+            kind = {"int": int, "float": float, "str": str}[cast(type, field.type).__name__]
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+    parser.add_argument("--rival", choices=["trl"])
+    parser.add_argument("--rounds", type=int, default=3, help="of each side, in turn")
+    parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--against", type=Path, help="results of before: the same work again, compared")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    names = {field.name for field in fields(Work)}
+    chosen = {name: value for name, value in given.items() if name in names}
+    before = json.loads(given["against"].read_text()) if "against" in given else None
+    if before is not None:
+        work = replace(Work(**before["work"]), **{k: v for k, v in chosen.items() if k != "size"})
+    else:
+        load = LOADS[chosen["size"]]
+        work = Work(**({"mean_tokens": load["max_tokens"] / 2} | load | chosen))
+    document = measured(work, given.get("rival"), given["rounds"])
+    show(document)
+    if before is not None:
+        then, now = before["ours"], cast(Result, document["ours"])
+        print(f"against {before['commit']} of {before['date']} on {before['machine']}:")
+        for name in sorted(then.keys() & now.keys()):
+            print(f"  {name}: {now[name] / then[name]:.2f}x" if then[name] else f"  {name}: {now[name]:.3g}, was 0")
+    if "json" in given:
+        given["json"].write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
