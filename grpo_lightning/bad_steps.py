@@ -21,6 +21,7 @@ from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.losses import Totals
 from grpo_lightning.metrics import Tally
 from grpo_lightning.objective import Coefficients, ObjectiveConfig
+from grpo_lightning.packing import Span
 from grpo_lightning.policy import PolicyConfig
 from grpo_lightning.ranks import Ranks
 
@@ -138,7 +139,8 @@ def keep(step: Step, norm: float, settings: Mapping[str, Any], ranks: Ranks, fol
 
 def micro_batch_from(values: Mapping[str, Any]) -> MicroBatch:
     """Of what `keep` has written."""
-    return MicroBatch(**{**values, "order": tuple(values["order"])})
+    spans = values["spans"] and tuple(Span(*span) for span in values["spans"])
+    return MicroBatch(**{**values, "order": tuple(values["order"]), "spans": spans})
 
 
 def _that_fit(batches: Sequence[MicroBatch]) -> list[dict[str, Any]]:
@@ -151,5 +153,6 @@ def _that_fit(batches: Sequence[MicroBatch]) -> list[dict[str, Any]]:
         size += sum(value.nbytes for value in values.values() if isinstance(value, Tensor))
         if kept and size > BYTES:
             break
-        kept.append({**values, "order": list(batch.order)})
+        spans = batch.spans and [list(span) for span in batch.spans]
+        kept.append({**values, "order": list(batch.order), "spans": spans})
     return kept

@@ -1,12 +1,13 @@
-"""Ragged sequences -> micro-batches of tensors. The one place that pads.
+"""Ragged sequences -> micro-batches of tensors. The one place that pads, and the one that shifts by one.
 
-Rows are padded on the right, where a causal model never looks, or packed end to end into one row, where transformers
-keeps sequences apart by their restarting position ids. Either way no attention mask is needed, and everything behind
-the model is flat: one entry per completion token.
+Rows are padded on the right, where a causal model never looks; or packed end to end into one row, where transformers
+keeps sequences apart by their restarting position ids; or flat in one row with a prompt once for all its completions,
+where a plan says who sees whom. Everything behind the model is flat: one entry per completion token. The hidden state
+at position t predicts the token at t + 1, so a sequence's last token never enters the model.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -14,12 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from grpo_lightning.losses import Totals
+from grpo_lightning.packing import Span
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Group
 
-Layout = Literal["padded", "packed"]
+Layout = Literal["shared", "padded", "packed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class Sample:
         return len(self.prompt_ids) + len(self.completion_ids)
 
     @property
+    def read_ids(self) -> tuple[int, ...]:
+        """The tokens of the completion behind which the model is asked for another."""
+        return self.completion_ids[:-1]
+
+    @property
     def base_logprobs(self) -> Float[Tensor, " T"]:
         """What the ratio is taken to: the engine, or the policy where a mismatch is corrected."""
         return self.sampler_logprobs if self.proximal_logprobs is None else self.proximal_logprobs
@@ -71,9 +79,13 @@ class MicroBatch:
 
     input_ids: Int[Tensor, "R C"]
     position_ids: Int[Tensor, "R C"] | None
-    """Only for the packed layout."""
-    completion_index: Int[Tensor, " N"]
-    """Where each of the N tokens stands in the flattened `input_ids`."""
+    """None for padded rows."""
+    spans: tuple[Span, ...] | None
+    """What stands where and sees what, where prompts are shared."""
+    predictors: Int[Tensor, " N"]
+    """Where the token before each of the N tokens stands in the flattened `input_ids`."""
+    targets: Int[Tensor, " N"]
+    """The tokens themselves."""
     lengths: Int[Tensor, " S"]
     """How many of the N tokens each sequence has, one sequence after the other."""
     group_tokens: Int[Tensor, " S"]
@@ -137,13 +149,23 @@ def with_advantages(samples: Sequence[Sample], advantages: Float[np.ndarray, "P 
 def micro_batches(samples: Sequence[Sample], *, max_tokens: int, layout: Layout) -> Iterator[MicroBatch]:
     """Cuts the sequences, sorted by length, into micro-batches of at most `max_tokens` tokens, padding included.
 
-    A sequence longer than `max_tokens` gets a micro-batch of its own. Every sequence appears exactly once.
+    With shared prompts, groups stay together as far as they fit, and a prompt counts once in each micro-batch. A
+    sequence longer than `max_tokens` gets a micro-batch of its own. Every sequence appears exactly once.
     """
+    shared = layout == "shared"
+    longest = Counter[tuple[object, ...]]()
+    for s in samples if shared else ():
+        longest[_prompt(s)] = max(longest[_prompt(s)], len(s))
     part: list[int] = []
     size = 0
-    for i in sorted(range(len(samples)), key=lambda i: len(samples[i])):
+    for i in sorted(range(len(samples)), key=lambda i: _rank(samples[i], longest)):
         length = len(samples[i])
-        grown = size + length if layout == "packed" else length * (len(part) + 1)
+        if layout == "padded":
+            grown = length * (len(part) + 1)
+        elif shared and part and _prompt(samples[part[-1]]) == _prompt(samples[i]):
+            grown = size + len(samples[i].completion_ids)
+        else:
+            grown = size + length
         if part and grown > max_tokens:
             yield _micro_batch(samples, part, layout)
             part, grown = [], length
@@ -151,6 +173,16 @@ def micro_batches(samples: Sequence[Sample], *, max_tokens: int, layout: Layout)
         size = grown
     if part:
         yield _micro_batch(samples, part, layout)
+
+
+def _prompt(sample: Sample) -> tuple[object, ...]:
+    """Equal for sequences that may share their prompt."""
+    return sample.group, sample.prompt_ids
+
+
+def _rank(sample: Sample, longest: Mapping[tuple[object, ...], int]) -> tuple[object, ...]:
+    """Where a sequence stands among those to be cut: by its length, or with its group, by that of the longest."""
+    return (longest[_prompt(sample)], _prompt(sample), len(sample)) if longest else (len(sample),)
 
 
 def minibatches(samples: Sequence[Sample], parts: int, *, seed: int, ranks: Ranks) -> list[list[Sample]]:
@@ -188,20 +220,13 @@ def totals_of(samples: Sequence[Sample], micro_batches: int, ranks: Ranks) -> To
 
 def _micro_batch(samples: Sequence[Sample], order: Sequence[int], layout: Layout) -> MicroBatch:
     chosen = [samples[i] for i in order]
-    sizes = np.array([len(sample) for sample in chosen])
-    packed = layout == "packed"
-    starts = np.cumsum(sizes) - sizes if packed else np.arange(len(chosen)) * sizes.max()
-    total = int(sizes.sum() if packed else sizes.max() * len(chosen))
-    ids, positions = torch.zeros(total, dtype=torch.long), torch.zeros(total, dtype=torch.long)
-    index = []
-    for start, size, sample in zip(starts.tolist(), sizes.tolist(), chosen, strict=True):
-        ids[start : start + size] = torch.tensor(sample.prompt_ids + sample.completion_ids)
-        positions[start : start + size] = torch.arange(size)
-        index.append(start + len(sample.prompt_ids) + sample.counted)
+    rows = {"shared": _shared, "padded": _padded, "packed": _packed}[layout](chosen)
     return MicroBatch(
-        input_ids=ids.view(1 if packed else len(chosen), -1),
-        position_ids=positions[None] if packed else None,
-        completion_index=torch.cat(index),
+        input_ids=rows.input_ids,
+        position_ids=rows.position_ids,
+        spans=rows.spans,
+        predictors=torch.cat([before[s.counted] for s, before in zip(chosen, rows.before, strict=True)]),
+        targets=torch.cat([torch.tensor(s.completion_ids)[s.counted] for s in chosen]),
         lengths=torch.tensor([len(sample.counted) for sample in chosen]),
         group_tokens=torch.tensor([sample.group_tokens for sample in chosen]),
         advantages=torch.cat([sample.advantages for sample in chosen]),
@@ -211,6 +236,64 @@ def _micro_batch(samples: Sequence[Sample], order: Sequence[int], layout: Layout
         weights=_joined([sample.weights for sample in chosen]),
         order=tuple(order),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """How a layout lays sequences out."""
+
+    input_ids: Int[Tensor, "R C"]
+    position_ids: Int[Tensor, "R C"] | None = None
+    spans: tuple[Span, ...] | None = None
+    before: list[Int[Tensor, " _"]]
+    """For each sequence, where the token before each token of its completion stands in the flattened `input_ids`."""
+
+
+def _padded(chosen: Sequence[Sample]) -> _Rows:
+    texts = [torch.tensor(sample.prompt_ids + sample.read_ids) for sample in chosen]
+    ids = pad_sequence(texts, batch_first=True)
+    starts = [row * ids.shape[1] + len(sample.prompt_ids) - 1 for row, sample in enumerate(chosen)]
+    return _Rows(input_ids=ids, before=[_run(start, s) for start, s in zip(starts, chosen, strict=True)])
+
+
+def _packed(chosen: Sequence[Sample]) -> _Rows:
+    texts = [torch.tensor(sample.prompt_ids + sample.read_ids) for sample in chosen]
+    starts = np.cumsum([0, *map(len, texts[:-1])]).tolist()
+    return _Rows(
+        input_ids=torch.cat(texts)[None],
+        position_ids=torch.cat([torch.arange(len(text)) for text in texts])[None],
+        before=[_run(start + len(s.prompt_ids) - 1, s) for start, s in zip(starts, chosen, strict=True)],
+    )
+
+
+def _shared(chosen: Sequence[Sample]) -> _Rows:
+    """Sequences of one prompt are neighbours; the prompt stands before the first of them."""
+    ids: list[int] = []
+    positions: list[Tensor] = []
+    spans: list[Span] = []
+    before: list[Tensor] = []
+    prompt = Span(start=0, length=0)
+    for place, sample in enumerate(chosen):
+        length, own = len(sample.prompt_ids), sample.read_ids
+        if place == 0 or _prompt(chosen[place - 1]) != _prompt(sample):
+            prompt = Span(start=len(ids), length=length)
+            spans.append(prompt)
+            ids += sample.prompt_ids
+            positions.append(torch.arange(length))
+        before.append(torch.cat([torch.tensor([prompt.start + length - 1]), len(ids) + torch.arange(len(own))]))
+        spans.append(Span(start=len(ids), length=len(own), prompt_start=prompt.start, prompt_length=length))
+        ids += own
+        positions.append(length + torch.arange(len(own)))
+    return _Rows(
+        input_ids=torch.tensor(ids)[None],
+        position_ids=torch.cat(positions)[None],
+        spans=tuple(spans),
+        before=before,
+    )
+
+
+def _run(start: int, sample: Sample) -> Int[Tensor, " L"]:
+    return start + torch.arange(len(sample.completion_ids))
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Hidden states -> log-prob and entropy of the sampled tokens, in chunks. The one place that shifts by one.
+"""Hidden states -> log-prob and entropy of the sampled tokens, in chunks.
 
 The logits of a whole batch are never held: each chunk of tokens goes through the head by itself, and with gradients it
 is recomputed in the backward pass.
@@ -6,22 +6,26 @@ is recomputed in the backward pass.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from grpo_lightning.attention import no_mask, takes_plans
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
+from grpo_lightning.packing import shared_prompts
 from grpo_lightning.policy import project
 from grpo_lightning.sharding import as_forward, inference
 
 PACKING_TOLERANCE = 0.05
 """Difference in log-prob that rounding in bfloat16 explains; sequences that see each other differ by more."""
 
-CHUNK_LOGITS = 2**26
-"""Logits held at once: 256 MiB in float32."""
+CHUNK_LOGITS = 2**25
+"""Logits held at once: 128 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +51,12 @@ def completion_logprobs(
 def _token_logprobs(
     policy: PreTrainedModel, batch: MicroBatch, temperature: float, entropy_gradient: bool
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    output = policy.base_model(
-        input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=None, use_cache=False
-    )
-    hidden = output[0].flatten(0, 1)[batch.completion_index - 1]
-    targets = batch.input_ids.flatten()[batch.completion_index]
+    planned: dict[str, object] = {}
+    if batch.spans is not None and batch.position_ids is not None:
+        plan = shared_prompts(batch.spans, batch.position_ids[0])
+        planned = {"plan": plan, "attention_mask": no_mask(batch.input_ids.device)}
+    output = policy.base_model(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **planned)
+    hidden, targets = output[0].flatten(0, 1).index_select(0, batch.predictors), batch.targets
     rows = max(1, CHUNK_LOGITS // policy.config.get_text_config(decoder=True).vocab_size)
     recompute = torch.is_grad_enabled() and len(targets) > rows
     logprobs, entropies = [], []
@@ -82,31 +87,38 @@ def sample_logprobs(
     return [found[i] for i in range(len(samples))]
 
 
-def check_packing(policy: PreTrainedModel) -> None:
-    """Refuses a model in which sequences packed into one row see each other; transformers does not say so itself."""
+def check_layout(policy: PreTrainedModel, layout: Layout) -> None:
+    """Refuses a model in which sequences of one row see each other; transformers does not say so itself."""
+    if layout == "padded":
+        return
+    if layout == "shared" and not takes_plans(policy):
+        raise ValueError(
+            f"update.layout: 'shared' needs the attention of transformers' `sdpa`, which this {type(policy).__name__} "
+            "does not ask for; use 'packed' with flash_attention_2 or flex_attention, else 'padded'"
+        )
     vocabulary = policy.config.get_text_config(decoder=True).vocab_size
     samples = [
         Sample(
-            prompt_ids=((7 * i + 1) % vocabulary,),
-            completion_ids=tuple((11 * i + 3 * t) % vocabulary for t in range(4)),
-            group=i,
-            sample=0,
-            counted=torch.arange(4),
-            sampler_logprobs=torch.zeros(4),
-            advantages=torch.zeros(4),
+            prompt_ids=tuple((7 * (i // 2) + t + 1) % vocabulary for t in range(2)),
+            completion_ids=tuple((11 * i + 3 * t) % vocabulary for t in range(5)),
+            group=i // 2,
+            sample=i % 2,
+            counted=torch.arange(5),
+            sampler_logprobs=torch.zeros(5),
+            advantages=torch.zeros(5),
         )
-        for i in range(3)
+        for i in range(4)
     ]
-    (packed,) = micro_batches(samples, max_tokens=100, layout="packed")
+    (batch,) = micro_batches(samples, max_tokens=100, layout=layout)
     (padded,) = micro_batches(samples, max_tokens=100, layout="padded")
     with inference(policy):
         one, other = (
-            completion_logprobs(policy, batch.to(policy.device), temperature=1.0).logprobs for batch in (packed, padded)
+            completion_logprobs(policy, each.to(policy.device), temperature=1.0).logprobs for each in (batch, padded)
         )
     difference = float((one - other).abs().max())
     if not difference <= PACKING_TOLERANCE:
         raise ValueError(
-            f"update.layout: 'packed' mixes sequences in a {type(policy).__name__} (their log-probs move by "
+            f"update.layout: {layout!r} mixes sequences in a {type(policy).__name__} (their log-probs move by "
             f"{difference:.2g}); use 'padded'"
         )
 
@@ -118,8 +130,40 @@ def _head(
     temperature: float,
     entropy_gradient: bool,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    logits = project(policy, hidden) / temperature
-    logprobs = torch.log_softmax(logits, dim=-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
-    return logprobs.gather(1, targets[:, None]).squeeze(1), entropy
+    logits = project(policy, hidden)
+    if temperature != 1:
+        logits = logits / temperature
+    logprobs, entropy = _Chosen.apply(logits, targets)  # type: ignore[no-untyped-call]
+    return logprobs, entropy if entropy_gradient else entropy.detach()
+
+
+class _Chosen(torch.autograd.Function):
+    """Logits -> log p of the targets and the entropy, keeping p alone for the backward pass.
+
+    d log p_t / d z = [t] - p; d H / d z = -p (log p + H).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        table = torch.log_softmax(logits, dim=-1)
+        logprobs = table.gather(1, targets[:, None]).squeeze(1)
+        p = table.exp()
+        entropy = -torch.linalg.vecdot(p, table)
+        ctx.save_for_backward(p, targets, entropy)
+        ctx.set_materialize_grads(False)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
+    ) -> tuple[Float[Tensor, "N V"], None]:
+        p, targets, entropy = ctx.saved_tensors
+        of_logprobs = torch.zeros_like(entropy) if of_logprobs is None else of_logprobs
+        of_logits = p * -of_logprobs[:, None]
+        of_logits.scatter_add_(1, targets[:, None], of_logprobs[:, None])
+        if of_entropy is not None:
+            of_logits -= of_entropy[:, None] * (torch.xlogy(p, p) + p * entropy[:, None])
+        return of_logits, None

@@ -31,7 +31,7 @@ from grpo_lightning.generation import Engine, SamplingConfig
 from grpo_lightning.logprobs import TokenLogprobs, completion_logprobs, sample_logprobs
 from grpo_lightning.metrics import Tally, tally_step, tally_times, tally_update
 from grpo_lightning.mismatch import MismatchConfig
-from grpo_lightning.objective import ObjectiveConfig, adapted, objective_loss, start_coefficients
+from grpo_lightning.objective import ObjectiveConfig, adapted, objective_loss, start_coefficients, with_gradient
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, adamw, lr_factor, planned_steps, settings_win
 from grpo_lightning.policy import PolicyConfig, move_towards
 from grpo_lightning.policy_module import PolicyModule
@@ -198,7 +198,8 @@ class GRPOModule(PolicyModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         scheduler = cast(LRScheduler, self.lr_schedulers())
         objective = self.recipe.objective
-        batches = even_micro_batches(samples, self.update.micro_batch_tokens, self.update.layout, self.ranks)
+        seen = with_gradient(samples, objective, self.coefficients)
+        batches = even_micro_batches(seen, self.update.micro_batch_tokens, self.update.layout, self.ranks)
         totals = totals_of(samples, len(batches), self.ranks)
         self.step = step = Step(number=self.trainer.global_step, totals=totals, coefficients=self.coefficients)
         for number, batch in enumerate(batches):

@@ -1,6 +1,7 @@
 """The objective of the update: which surrogate, which KL, which reduction, composed from `losses`."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from grpo_lightning import losses
-from grpo_lightning.batching import MicroBatch
+from grpo_lightning.batching import MicroBatch, Sample
 from grpo_lightning.logprobs import TokenLogprobs
 from grpo_lightning.losses import Estimator, Level, Reduction, Totals
 
@@ -214,6 +215,17 @@ def adapted(
         acts = entropy <= config.entropy.target
         bonus = min(max(bonus + (config.entropy.step if acts else -config.entropy.step), 0.0), config.entropy.largest)
     return Coefficients(beta=beta, entropy=bonus, acts=acts)
+
+
+def with_gradient(samples: Sequence[Sample], config: ObjectiveConfig, coefficients: Coefficients) -> Sequence[Sample]:
+    """Those that the model must see: one whose advantages are all zero moves nothing, if nothing else looks at it.
+
+    KL and entropy do; `local` counts what is in a micro-batch. All denominators count every sequence all the same.
+    """
+    entropy_matters = coefficients.bonus > 0 or config.entropy.target is not None
+    if config.kl.beta > 0 or entropy_matters or config.reduction == "local":
+        return samples
+    return [sample for sample in samples if bool(sample.advantages.any())]
 
 
 def objective_loss(

@@ -23,8 +23,9 @@ class UpdateConfig:
     """Optimizer steps per pass; each takes an equal share of the prompts, with their whole groups."""
     micro_batch_tokens: int = 16384
     """Tokens per forward and backward pass, padding included: memory, not results."""
-    layout: Layout = "padded"
-    """`padded`: rows of similar length, padded on the right. `packed`: sequences end to end in one row."""
+    layout: Layout = "shared"
+    """`shared`: flat, with a prompt once for all its completions; for attention `sdpa`. `packed`: sequences end to end,
+    for `flash_attention_2` and `flex_attention`. `padded`: rows of similar length, padded on the right; any model."""
     max_bad_steps: int = 3
     """Optimizer steps in a row that may be skipped because loss or gradient is not finite; one more ends the run."""
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.evaluation import EvaluationConfig, evaluate
 from grpo_lightning.generation import Builtin, Engine, Rollout, SamplingConfig
-from grpo_lightning.logprobs import check_packing
+from grpo_lightning.logprobs import check_layout
 from grpo_lightning.metrics import Tally
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.policy import PolicyConfig, load_models, load_tokenizer
@@ -60,8 +60,7 @@ class PolicyModule(LightningModule):
         # An adapted policy is its own reference, without the adapter.
         wanted = self.wants_reference and config.adapter is None
         policy, reference = load_models(config, reference=wanted, seed=self.seed, strategy=self.trainer.strategy)
-        if self.update.layout == "packed":
-            check_packing(policy)
+        check_layout(policy, self.update.layout)
         # Hidden from nn.Module: not in checkpoints, not in the optimizer, not moved to train mode.
         self.__dict__["reference"] = reference
         self.policy = policy

@@ -72,7 +72,7 @@ def _sequences(batch: MicroBatch, logprobs: Tensor, tokenizer: PreTrainedTokeniz
     quantities |= {"sampler log-prob": batch.sampler_logprobs}
     optional = {"reference log-prob": batch.reference_logprobs, "weight": batch.weights}
     quantities |= {name: value for name, value in optional.items() if value is not None}
-    tokens = batch.input_ids.flatten()[batch.completion_index]
+    tokens = batch.targets
     shown = 0
     for place, (start, length) in enumerate(_spans(batch)):
         part = slice(start, start + length)

@@ -125,7 +125,7 @@ def write_inputs(work: Work, folder: Path) -> None:
 def make_stop(policy: "Qwen3ForCausalLM", mean_tokens: float) -> None:
     """Sets the probability of the end token to about 1 / mean_tokens everywhere, by the embeddings alone.
 
-    The first channel of each token is one. It outweighs what the layers add, so behind the last norm it is close to
+    The first channel of each token is four. It outweighs what the layers add, so behind the last norm it is close to
     sqrt(D) at each place, and what the end token has there more than the others raises its logit as much everywhere.
     """
     import math
@@ -135,14 +135,13 @@ def make_stop(policy: "Qwen3ForCausalLM", mean_tokens: float) -> None:
 
     embedding = policy.model.embed_tokens.weight
     with torch.no_grad():
-        embedding[:, 0] = 1.0
+        embedding[:, 0] = 4.0
         hidden = policy.model(input_ids=torch.randint(3, len(embedding), (8, 32))).last_hidden_state
         logits = linear(hidden, embedding)
-        others = torch.logsumexp(logits[..., 3:], dim=-1).mean()
+        others = torch.logsumexp(logits, dim=-1).mean()
         share = 1 / mean_tokens
         raised = others + math.log(share / (1 - share)) - logits[..., END].mean()
         embedding[END, 0] += raised / hidden[..., 0].mean()
-        embedding[[PAD, BEGIN], 0] -= 1000.0 / hidden[..., 0].mean()
 
 
 def run_side(side: str, work: Work, folder: Path) -> Result:

@@ -14,7 +14,7 @@ LAYERS = [
     {"adapters", "attention", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
-    {"filters", "batching"},
+    {"filters", "packing", "batching"},
     {"logprobs", "collection", "optimization"},
     {"objective", "checks"},
     {"preparation"},

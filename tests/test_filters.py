@@ -301,9 +301,7 @@ def test_tokens_without_a_log_prob_leave_numerator_and_denominator() -> None:
     assert [s.counted.tolist() for s in batch.samples] == [[0], [0, 1, 2, 3], [0, 1, 2]]
     assert [s.group_tokens for s in batch.samples] == [5, 5, 3]
     assert batch.masked["no_logprob"] == (2.0, 10.0)
-    assert flat_batch(batch.samples[:1]).completion_index.tolist() == [4], (
-        "the first token behind the four of the prompt"
-    )
+    assert flat_batch(batch.samples[:1]).predictors.tolist() == [3], "the last of the four of the prompt"
 
 
 def test_mismatch_weights_by_hand() -> None:

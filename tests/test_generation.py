@@ -48,7 +48,7 @@ def test_sampler_logprobs_are_the_models_and_the_losses(family: str, temperature
     policy = tiny_policy(family)
     groups = [Group(prompt=p, completions=tuple(c)) for p, c in zip(PROMPTS, completions, strict=True)]
     samples = samples_of(groups, np.ones((5, 4), dtype=bool))
-    for layout in ("padded", "packed"):
+    for layout in ("shared", "padded", "packed"):
         for batch in micro_batches(samples, max_tokens=100, layout=layout):
             found = completion_logprobs(policy, batch, temperature=temperature).logprobs
             assert torch.allclose(found, batch.sampler_logprobs, atol=2e-5)

@@ -1,6 +1,7 @@
 """Loading, refusing and writing policies; dropout off; the head in chunks."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from grpo_lightning import logprobs as logprobs_module
 from grpo_lightning.batching import Sample, micro_batches
 from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import BuiltinGenerator
-from grpo_lightning.logprobs import check_packing, completion_logprobs
+from grpo_lightning.logprobs import check_layout, completion_logprobs
 from grpo_lightning.policy import (
     PolicyConfig,
     check_head,
@@ -216,14 +217,17 @@ def test_a_dropout_that_stays_is_refused(tmp_path: Path) -> None:
 
 
 def test_packing_is_refused_where_sequences_would_see_each_other() -> None:
-    for family in ("qwen3", "llama", "gpt2"):
-        check_packing(tiny_policy(family))
+    for family, layout in product(("qwen3", "llama", "gpt2"), ("shared", "padded", "packed")):
+        check_layout(tiny_policy(family), layout)
     torch.manual_seed(0)
     falcon = AutoModelForCausalLM.from_config(FalconConfig(**FALCON))
     with pytest.raises(
         ValueError, match=r"update\.layout: 'packed' mixes sequences in a FalconForCausalLM .* use 'padded'"
     ):
-        check_packing(falcon)
+        check_layout(falcon, "packed")
+    with pytest.raises(ValueError, match=r"update\.layout: 'shared' needs the attention .* FalconForCausalLM does not"):
+        check_layout(falcon, "shared")
+    check_layout(falcon, "padded")
 
 
 def test_a_model_with_a_recurrent_state_is_refused() -> None:

@@ -14,6 +14,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from grpo_lightning.attention import take_plans
 from grpo_lightning.batching import Sample
 from grpo_lightning.policy import disable_dropout
 from grpo_lightning.seeding import seeded
@@ -46,6 +47,7 @@ def tiny_policy(family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = to
     with seeded("tiny", family, seed):
         policy = AutoModelForCausalLM.from_config(config, dtype=dtype)
     disable_dropout(policy)
+    take_plans(policy)
     return policy.train()
 
 

@@ -1,0 +1,164 @@
+"""Sequences that share a prompt, flat in one row: each prompt once, and behind it its completions.
+
+A completion sees its prompt and itself. Attention is computed in rectangles of rows alike in length, so that it costs
+what it would cost with a copy of the prompt before each completion, to within the padding that `ROOM` allows; all the
+rest of the model sees a prompt token once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from grpo_lightning.attention import Plan
+
+ROOM = 1.25
+"""The longest row of a rectangle is at most so many times as long as its shortest, and `SLACK` tokens."""
+
+SLACK = 8
+
+
+class Span(NamedTuple):
+    """One sequence in the flat row: it stands at `start`, has `length` tokens, and sees those of its prompt, too."""
+
+    start: int
+    length: int
+    prompt_start: int = 0
+    prompt_length: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rectangle:
+    """S sequences, padded to T queries and C = L + T keys, of which the first L are the prompt's."""
+
+    queries: Int[Tensor, "S T"]
+    """Where each stands in the flat row; what pads stands anywhere, and is dropped."""
+    keys: Int[Tensor, "S C"]
+    seen: Bool[Tensor, "_ T C"] | None
+    """None: no prompt, and each query sees the keys up to its own. One for all, where all prompts are as long."""
+    kept: Int[Tensor, " M"]
+    """Which of the S x T are no padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPrompts(Plan):
+    """The plan of a flat row of N tokens."""
+
+    rectangles: tuple[Rectangle, ...]
+    order: Int[Tensor, " N"]
+    """Where each token stands among what the rectangles keep, one after the other."""
+    positions: Int[Tensor, " N"]
+    """In its own sequence, prompt included."""
+    longest: int
+    """Sequence."""
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: Float[Tensor, "1 H N D"],
+        key: Float[Tensor, "1 J N D"],
+        value: Float[Tensor, "1 J N E"],
+        *,
+        scaling: float | None,
+        window: int | None,
+    ) -> Float[Tensor, "1 N H E"]:
+        q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+        window = window if window is not None and window < self.longest else None
+        found = [_rectangle(each, q, k, v, self.positions, scaling, window) for each in self.rectangles]
+        return torch.cat(found).index_select(0, self.order)[None]
+
+
+def shared_prompts(spans: Sequence[Span], positions: Int[Tensor, " N"]) -> SharedPrompts:
+    """The plan for spans that cover the N places once each, on the device of their positions."""
+    spans = [span for span in spans if span.length]
+    order = sorted(range(len(spans)), key=lambda i: (spans[i].prompt_length > 0, spans[i].length, spans[i].start))
+    rectangles: list[Rectangle] = []
+    part: list[Span] = []
+    places: list[np.ndarray] = []
+    for span in [spans[i] for i in order]:
+        if part and not _alike(part[0], span):
+            rectangles.append(_padded(part))
+            part = []
+        part.append(span)
+        places.append(np.arange(span.start, span.start + span.length))
+    rectangles.append(_padded(part))
+    flat = np.concatenate(places)
+    inverse = np.empty_like(flat)
+    inverse[flat] = np.arange(len(flat))
+    longest = max(span.prompt_length + span.length for span in spans)
+    device = positions.device
+    return SharedPrompts(
+        rectangles=tuple(_moved(each, device) for each in rectangles),
+        order=torch.from_numpy(inverse).to(device),
+        positions=positions,
+        longest=longest,
+    )
+
+
+def _alike(first: Span, other: Span) -> bool:
+    """Whether both may stand in one rectangle; the second is no shorter."""
+    if (first.prompt_length > 0) != (other.prompt_length > 0):
+        return False
+    prompts = sorted((first.prompt_length, other.prompt_length))
+    return other.length <= ROOM * first.length + SLACK and prompts[1] <= ROOM * prompts[0] + SLACK
+
+
+def _padded(spans: Sequence[Span]) -> Rectangle:
+    """Prompts are padded on the left, sequences on the right."""
+    width = max(span.length for span in spans)
+    lead = max(span.prompt_length for span in spans)
+    starts, lengths, prompt_starts, prompt_lengths = np.array(spans).T[:, :, None]
+    own, before = np.arange(width)[None], np.arange(lead)[None] - (lead - prompt_lengths)
+    queries = starts + np.minimum(own, lengths - 1)
+    keys = np.concatenate([prompt_starts + np.maximum(before, 0), queries], axis=1)
+    seen = None
+    if lead:
+        causal = np.broadcast_to(own[:, :, None] >= own[:, None], (len(spans), width, width))
+        prompt = np.broadcast_to((before >= 0)[:, None], (len(spans), width, lead))
+        alike = (prompt_lengths == lead).all()
+        seen = torch.from_numpy(np.concatenate([prompt, causal], axis=2)[: 1 if alike else None])
+    kept = np.flatnonzero((own < lengths).reshape(-1))
+    return Rectangle(
+        queries=torch.from_numpy(queries), keys=torch.from_numpy(keys), seen=seen, kept=torch.from_numpy(kept)
+    )
+
+
+def _rectangle(
+    rectangle: Rectangle,
+    query: Float[Tensor, "N H D"],
+    key: Float[Tensor, "N J D"],
+    value: Float[Tensor, "N J E"],
+    positions: Int[Tensor, " N"],
+    scaling: float | None,
+    window: int | None,
+) -> Float[Tensor, "M H E"]:
+    width = rectangle.queries.shape[1]
+    q = _taken(query, rectangle.queries)
+    k, v = _taken(key, rectangle.keys), _taken(value, rectangle.keys)
+    seen = rectangle.seen
+    if window is not None:
+        near = positions[rectangle.queries][:, :, None] - positions[rectangle.keys][:, None] < window
+        causal = torch.ones((width, width), dtype=torch.bool, device=near.device).tril() if seen is None else seen
+        seen = near & causal
+    mask = None if seen is None else seen[:, None]
+    if mask is not None and q.shape[1] != k.shape[1]:
+        repeats = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+    out = scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return out.transpose(1, 2).flatten(0, 1).index_select(0, rectangle.kept)
+
+
+def _taken(states: Float[Tensor, "N H D"], places: Int[Tensor, "S T"]) -> Float[Tensor, "S H T D"]:
+    return states.index_select(0, places.flatten()).unflatten(0, places.shape).transpose(1, 2)
+
+
+def _moved(rectangle: Rectangle, device: torch.device) -> Rectangle:
+    values = {field.name: getattr(rectangle, field.name) for field in fields(rectangle)}
+    return replace(rectangle, **{name: value.to(device) for name, value in values.items() if value is not None})
