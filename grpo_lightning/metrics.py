@@ -84,6 +84,14 @@ def tally_rollout(tally: Tally, rollout: Rollout) -> None:
         tally.add(f"stop/{reason}", sum(c.stop_reason == reason for c in completions), len(completions))
 
 
+def tally_entropy(tally: Tally, rollout: Rollout) -> None:
+    """Of the distribution that everything generated was drawn from: the mean of -log p of what was drawn."""
+    drawn = [np.array(c.sampler_logprobs) for group in rollout.groups for c in group.completions]
+    logprobs = np.concatenate([np.zeros(0), *drawn])
+    known = logprobs[np.isfinite(logprobs)]
+    tally.add("sampler/entropy", -float(known.sum()), len(known))
+
+
 def tally_scores(tally: Tally, scores: Scores, *, accuracy: str) -> None:
     """Each reward by itself over everything generated, and the share that is right."""
     right = scores.rewards[:, :, scores.names.index(accuracy)]
@@ -104,6 +112,7 @@ def tally_scores(tally: Tally, scores: Scores, *, accuracy: str) -> None:
 def tally_step(tally: Tally, found: Collected, batch: Prepared, *, accuracy: str) -> None:
     """All that a step says of its rollout, its rewards, and what became of them."""
     tally_rollout(tally, found.rollout)
+    tally_entropy(tally, found.rollout)
     tally_scores(tally, found.scores, accuracy=accuracy)
     tally_prepared(tally, found, batch)
 

@@ -170,7 +170,7 @@ class GRPOModule(PolicyModule):
         forward = partial(
             sample_logprobs,
             temperature=self.sampling.temperature,
-            max_tokens=self.update.micro_batch_tokens,
+            max_tokens=self.update.tokens_on(self.device.type),
             layout=self.update.layout,
         )
         return prepare(
@@ -199,7 +199,8 @@ class GRPOModule(PolicyModule):
         scheduler = cast(LRScheduler, self.lr_schedulers())
         objective = self.recipe.objective
         seen = with_gradient(samples, objective, self.coefficients)
-        batches = even_micro_batches(seen, self.update.micro_batch_tokens, self.update.layout, self.ranks)
+        tokens = self.update.tokens_on(self.device.type)
+        batches = even_micro_batches(seen, tokens, self.update.layout, self.ranks)
         totals = totals_of(samples, len(batches), self.ranks)
         self.step = step = Step(number=self.trainer.global_step, totals=totals, coefficients=self.coefficients)
         for number, batch in enumerate(batches):

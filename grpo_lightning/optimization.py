@@ -21,8 +21,8 @@ class UpdateConfig:
     """Passes over each rollout (mu in the papers)."""
     minibatches: int = 1
     """Optimizer steps per pass; each takes an equal share of the prompts, with their whole groups."""
-    micro_batch_tokens: int = 16384
-    """Tokens per forward and backward pass, padding included: memory, not results."""
+    micro_batch_tokens: int | None = None
+    """Tokens per forward and backward pass, padding included: memory, not results. null: 16384, or 2048 on a CPU."""
     layout: Layout = "shared"
     """`shared`: flat, with a prompt once for all its completions; for attention `sdpa`. `packed`: sequences end to end,
     for `flash_attention_2` and `flex_attention`. `padded`: rows of similar length, padded on the right; any model."""
@@ -33,8 +33,13 @@ class UpdateConfig:
         if self.max_bad_steps < 0:
             raise ValueError(f"update.max_bad_steps: {self.max_bad_steps} is refused; it must be 0 or more")
         for name in ("num_iterations", "minibatches", "micro_batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"update.{name}: {getattr(self, name)} is refused; it must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"update.{name}: {value} is refused; it must be at least 1")
+
+    def tokens_on(self, device: str) -> int:
+        """Of a micro-batch, by the type of the device: a CPU gains nothing from more than its caches hold."""
+        return self.micro_batch_tokens or (2048 if device == "cpu" else 16384)
 
 
 @dataclass(frozen=True, kw_only=True)

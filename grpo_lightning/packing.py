@@ -6,7 +6,7 @@ rest of the model sees a prompt token once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,8 @@ class Rectangle:
     """None: no prompt, and each query sees the keys up to its own. One for all, where all prompts are as long."""
     kept: Int[Tensor, " M"]
     """Which of the S x T are no padding."""
+    masks: dict[tuple[torch.dtype, int | None], Float[Tensor, "_ 1 T C"]] = field(default_factory=dict)
+    """What is added to the scores, by type and window: made once, for else each layer would keep its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,22 +139,34 @@ def _rectangle(
     scaling: float | None,
     window: int | None,
 ) -> Float[Tensor, "M H E"]:
-    width = rectangle.queries.shape[1]
     q = _taken(query, rectangle.queries)
     k, v = _taken(key, rectangle.keys), _taken(value, rectangle.keys)
-    seen = rectangle.seen
-    if window is not None:
-        near = positions[rectangle.queries][:, :, None] - positions[rectangle.keys][:, None] < window
-        causal = torch.ones((width, width), dtype=torch.bool, device=near.device).tril() if seen is None else seen
-        seen = near & causal
-    mask = None if seen is None else seen[:, None]
-    if mask is not None and q.shape[1] != k.shape[1]:
-        repeats = q.shape[1] // k.shape[1]
-        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+    mask = None
+    if rectangle.seen is not None or window is not None:
+        kind = query.dtype, window
+        mask = rectangle.masks.get(kind)
+        if mask is None:
+            mask = rectangle.masks[kind] = _mask(rectangle, positions, query.dtype, window)
+    grouped = q.shape[1] != k.shape[1]
+    if grouped and mask is not None and q.device.type != "cpu":  # no kernel of theirs takes both
+        k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
     out = scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
     )
     return out.transpose(1, 2).flatten(0, 1).index_select(0, rectangle.kept)
+
+
+def _mask(
+    rectangle: Rectangle, positions: Int[Tensor, " N"], dtype: torch.dtype, window: int | None
+) -> Float[Tensor, "_ 1 T C"]:
+    """0 where a query sees a key, else -inf."""
+    width = rectangle.queries.shape[1]
+    seen = rectangle.seen
+    if seen is None:
+        seen = torch.ones((1, width, width), dtype=torch.bool, device=positions.device).tril()
+    if window is not None:
+        seen = seen & (positions[rectangle.queries][:, :, None] - positions[rectangle.keys][:, None] < window)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
 
 
 def _taken(states: Float[Tensor, "N H D"], places: Int[Tensor, "S T"]) -> Float[Tensor, "S H T D"]:
@@ -160,5 +174,11 @@ def _taken(states: Float[Tensor, "N H D"], places: Int[Tensor, "S T"]) -> Float[
 
 
 def _moved(rectangle: Rectangle, device: torch.device) -> Rectangle:
-    values = {field.name: getattr(rectangle, field.name) for field in fields(rectangle)}
-    return replace(rectangle, **{name: value.to(device) for name, value in values.items() if value is not None})
+    return replace(
+        rectangle,
+        queries=rectangle.queries.to(device),
+        keys=rectangle.keys.to(device),
+        seen=None if rectangle.seen is None else rectangle.seen.to(device),
+        kept=rectangle.kept.to(device),
+        masks={},
+    )

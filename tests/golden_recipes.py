@@ -34,7 +34,7 @@ def train(recipe: Path, folder: Path) -> list[dict[str, float]]:
     (log,) = folder.rglob("metrics.csv")
     with log.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("update/loss")]
-    return [{name: float(row[name]) for name in SEEN} for row in rows]
+    return [{name: float(row[name]) for name in SEEN if row[name]} for row in rows]
 
 
 if __name__ == "__main__":

@@ -379,7 +379,8 @@ def test_metrics_cover_what_the_readme_promises(tmp_path: Path) -> None:
     _, recorder, _ = run(tmp_path, max_steps=1)
     promised = {
         "reward", "accuracy", "reward/share_of_digits", "reward/brevity", "advantage/abs", "groups/zero_signal",
-        "update/kl_to_reference", "update/kl_to_sampler", "update/entropy", "update/ratio_max", "update/clipped_low",
+        "update/kl_to_reference", "update/kl_to_sampler", "update/entropy", "sampler/entropy",
+        "update/ratio_max", "update/clipped_low",
         "update/clipped_high", "update/grad_norm", "update/lr", "update/loss", "completion/tokens",
         "completion/tokens_max", "stop/eos", "stop/stop", "stop/length", "groups/mixed", "groups/all_right",
         "groups/all_wrong", "dropped/mixed", "dropped/all_right", "dropped/all_wrong", "rollout/rounds",

@@ -117,6 +117,12 @@ class Job:
         return self.update.layout == "packed" and self.attention == "sdpa"
 
     @property
+    def copied_keys(self) -> float:
+        """n: how often a token's keys are there for attention; with shared prompts, a prompt's for each completion."""
+        shared = self.update.layout == "shared"
+        return self.sequence * self.group_size / self.tokens(self.group_size) if shared else 1.0
+
+    @property
     def adapters(self) -> int:
         """A, 0 where there are none."""
         return adapter_parameters(self.shape, self.lora_rank, self.lora_modules)
@@ -182,4 +188,15 @@ class Job:
     @property
     def micro_batch_rows(self) -> int:
         """Sequences of a micro-batch: as many as fit, at least one, at most those of a minibatch."""
-        return min(self.minibatch_rows, max(1, self.update.micro_batch_tokens // self.sequence))
+        budget = self.update.tokens_on("cuda")
+        if self.update.layout != "shared":
+            return min(self.minibatch_rows, max(1, budget // self.sequence))
+        groups, rest = divmod(budget, self.tokens(self.group_size))
+        rest = max(0, (rest - self.prompt_tokens) // self.sampling.max_tokens)
+        return min(self.minibatch_rows, max(1, groups * self.group_size + min(rest, self.group_size - 1)))
+
+    def tokens(self, rows: int) -> int:
+        """T, of so many sequences of an update: S each; with shared prompts, a completion each and a prompt a group."""
+        if self.update.layout != "shared":
+            return rows * self.sequence
+        return -(-rows // self.group_size) * self.prompt_tokens + rows * self.sampling.max_tokens

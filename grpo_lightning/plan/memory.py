@@ -209,16 +209,17 @@ def cast_bytes(job: Job) -> int:
 def layer_activations(job: Job, tokens: int) -> float:
     """What a layer keeps for the backward pass; with t = T, h heads, k key heads:
 
-    t [2 D (4 + r) + inputs + q + 2 (Q + K) c + 3 I c + 4 (2 + h)] + casts
+    t [2 D (4 + r) + inputs + q + 2 (Q + K n) c + 3 I c + 4 (2 + h)] + casts
 
     Its two norms keep their input in float32 and, to train, the normed (r); the matrices their inputs; attention its
-    queries, keys, values and result; the MLP gate, its activation and up; norms and softmax 4 bytes per token and
-    head. A norm of queries and keys adds q = (Q + K) (4 + c) + 4 (h + k), c, too, only to train. Packed sequences in
-    sdpa need a mask, T T c, and with it keys and values as wide as the queries: 2 (Q - K) c more.
+    queries, keys, values (n times where prompts are shared) and result; the MLP gate, its activation and up; norms and
+    softmax 4 bytes per token and head. A norm of queries and keys adds q = (Q + K) (4 + c) + 4 (h + k), c, too, only to
+    train. Packed sequences in sdpa need a mask, T T c, and with it keys and values as wide as the queries: 2 (Q - K) c
+    more.
     """
     s, c, trains = job.shape, job.compute_bytes, not job.lora_rank
     token = 2 * s.hidden * (FLOAT + trains * job.working_bytes) + input_bytes(job)
-    token += 2 * (s.queries + s.keys) * c + 3 * s.intermediate * c + FLOAT * (2 + s.heads)
+    token += 2 * (s.queries + s.keys * job.copied_keys) * c + 3 * s.intermediate * c + FLOAT * (2 + s.heads)
     if s.qk_norm:
         token += (s.queries + s.keys) * (FLOAT + trains * c) + FLOAT * (s.heads + s.kv_heads)
     if job.masked:
@@ -235,15 +236,15 @@ def stored_activations(job: Job, tokens: int) -> float:
 
 def head_bytes(job: Job, tokens: int, completion: int) -> float:
     """The last norm T D (4 + r), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: 4 of them in the forward pass (logits, log-probs, and two for the entropy), or, in the backward pass, one
-    beside the gradient of the head, V D.
+    tokens: 3 of them in the forward pass (logits, log-probs, probabilities), or, in the backward pass, two beside the
+    gradient of the head, V D.
     """
     s, r = job.shape, job.working_bytes
     chunk = FLOAT * min(completion, max(1, CHUNK_LOGITS // s.vocabulary)) * s.vocabulary
     gradient = 0 if job.lora_rank else s.vocabulary * s.hidden * r
     cast = (s.vocabulary + completion) * s.hidden * 2 if job.casts else 0
     hidden = tokens * s.hidden * (FLOAT + 2 * r) + completion * s.hidden * r
-    return hidden + cast + max(4 * chunk, chunk + gradient)
+    return hidden + cast + max(3 * chunk, 2 * chunk + gradient)
 
 
 def backward_bytes(job: Job, tokens: int) -> float:
@@ -282,7 +283,7 @@ def micro_batch_peak(job: Job, rows: int, *, first: bool) -> Parts:
     backward pass and the embedding's. The first micro-batch of a step finds no gradients: they come as activations go.
     Sharded, each makes whole ones of its own, a layer at a time.
     """
-    tokens, gradients = rows * job.sequence, 0.0 if job.offload else gradient_bytes(job)
+    tokens, gradients = job.tokens(rows), 0.0 if job.offload else gradient_bytes(job)
     stored = stored_activations(job, tokens)
     before = 0.0 if first else gradients
     head = embedding_gradient(job) if first or job.sharded else 0.0
@@ -314,7 +315,7 @@ def look(job: Job) -> Parts:
     the larger of a layer, T (3 I c + 3 D r), and the head.
     """
     rows, s = job.micro_batch_rows, job.shape
-    tokens = rows * job.sequence
+    tokens = job.tokens(rows)
     layer = tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.working_bytes)
     head = head_bytes(job, tokens, rows * job.sampling.max_tokens)
     return held(job) | {"gathered": gathered(job), "working": max(layer + dequantized(job), head)}

@@ -121,7 +121,7 @@ def micro_batches(job: Job) -> int:
 def pass_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
     """One forward pass over the whole rollout: FLOPs / rate + micro-batches x weight traffic / bandwidth."""
     count = sequences(job)
-    flops = forward_flops(job, count * job.sequence, job.sequence, count * job.sampling.max_tokens)
+    flops = forward_flops(job, job.tokens(count), job.sequence, count * job.sampling.max_tokens)
     reading = micro_batches(job) * weight_traffic(job) / (efficiency.bandwidth * hardware.bandwidth)
     return flops / rate(job, hardware, efficiency) + reading
 
