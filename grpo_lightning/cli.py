@@ -68,6 +68,8 @@ class GRPOCommandLine(LightningCLI):
     kept: Path
     """Where the run's checkpoints are."""
     from_last = False
+    only: str | None = None
+    """The one command that is asked for, where that is plain: reading the signatures of each takes a while."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str, default="run", help="Name of the run; its folder is RUNS/NAME.")
@@ -103,7 +105,8 @@ class GRPOCommandLine(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return LightningCLI.subcommands() | {"export": {"model", "datamodule"}}
+        every = LightningCLI.subcommands() | {"export": {"model", "datamodule"}}
+        return {name: skipped for name, skipped in every.items() if GRPOCommandLine.only in (None, name)}
 
     def before_instantiate_classes(self) -> None:
         """Settles what settings left open: the run's folder, where checkpoints and logs go in it, and when to end."""
@@ -285,10 +288,14 @@ REFUSED = (
 
 
 def main(args: ArgsType = None) -> None:
-    """Entry point of `grpo-lightning` and `python -m grpo_lightning`. Wrong settings or data: one line."""
-    sys.path[:0] = [os.getcwd(), *config_folders(sys.argv[1:] if args is None else cast(list[str], args))]
+    """Every command, from its words to its end. Wrong settings or data: one line."""
+    words = sys.argv[1:] if args is None else cast(list[str], args)
+    sys.path[:0] = [os.getcwd(), *config_folders(words)]
     quieten()
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    GRPOCommandLine.only = None
+    GRPOCommandLine.only = words[0] if words and words[0] in GRPOCommandLine.subcommands() else None
+    explains = any("help" in word or "print_config" in word for word in words)
+    set_parsing_settings(docstring_parse_attribute_docstrings=explains)  # which takes seconds
     interruption = Interruption()
     interruption.wait()
     try:

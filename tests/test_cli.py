@@ -14,8 +14,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
+from grpo_lightning import __version__
 from grpo_lightning import policy_module as module_file
-from grpo_lightning.cli import last_checkpoint, main, quieten, run_folder
+from grpo_lightning.__main__ import COMMANDS
+from grpo_lightning.cli import GRPOCommandLine, last_checkpoint, main, quieten, run_folder
 from tests.tiny import tiny_folder
 
 REWARD = """
@@ -198,6 +200,15 @@ def test_configs_compose_left_to_right_and_the_command_line_wins(project: Path) 
     assert (objective["epsilon_low"], objective["epsilon_high"], objective["kl"]["beta"]) == (0.1, None, 0.1)
     assert config["model"]["optimizer"]["warmup_steps"] == 1
     assert config["model"]["optimizer"]["lr"] == 1e-3
+
+
+def test_help_comes_without_what_takes_seconds_to_import() -> None:
+    program = "import sys; sys.argv[1:] = {}; from grpo_lightning.__main__ import main; main(); print(*sys.modules)"
+    for words in (["--help"], ["-h"], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", program.format(words)], capture_output=True, text=True, check=True)
+        assert not {"torch", "lightning", "transformers", "numpy"} & set(done.stdout.split("\n")[-2].split())
+        assert (__version__ if words == ["--version"] else "explain its every key") in done.stdout
+    assert list(COMMANDS) == list(GRPOCommandLine.subcommands())
 
 
 def test_help_explains_fields_from_their_docstrings() -> None:
