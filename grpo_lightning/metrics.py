@@ -51,26 +51,31 @@ class Tally:
 
         Of the ratio's mean and mean square follows the effective sample size, (sum w)^2 / (N sum w^2).
         """
-        values: dict[str, float] = {}
-        if (
-            ranks.size > 1
-            and len({tuple(names.tolist()) for names in ranks.gather(np.array([*self._sums, *self._maxima]))}) > 1
-        ):
-            raise RuntimeError(
-                f"metrics differ between processes; this one has {', '.join([*self._sums, *self._maxima])}"
-            )
-        if self._sums:
-            pairs = [
-                [sum(map(float, column)) for column in zip(*entries, strict=True)] for entries in self._sums.values()
-            ]
-            sums = ranks.sum(torch.tensor(pairs, dtype=torch.float64)).tolist()
-            values |= {name: total / count for name, (total, count) in zip(self._sums, sums, strict=True) if count > 0}
-        if self._maxima:
-            peaks = [max(map(float, entries)) for entries in self._maxima.values()]
-            values |= zip(self._maxima, ranks.max(torch.tensor(peaks, dtype=torch.float64)).tolist(), strict=True)
+        names = [*self._sums, *self._maxima]
+        pairs = [value for entries in self._sums.values() for pair in entries for value in pair]
+        host = iter(_on_host(pairs + [peak for peaks in self._maxima.values() for peak in peaks]))
+        own = [np.sum([(next(host), next(host)) for _ in entries], axis=0) for entries in self._sums.values()]
+        own += [np.array((max(next(host) for _ in peaks), 0.0)) for peaks in self._maxima.values()]
+        row = [("name", f"U{max(map(len, names), default=1)}"), ("value", "f8"), ("count", "f8")]
+        table = np.array([(name, *pair) for name, pair in zip(names, own, strict=True)], dtype=row)
+        tables = ranks.gather(table)
+        if any(other["name"].tolist() != names for other in tables):
+            raise RuntimeError(f"metrics differ between processes; this one has {', '.join(names)}")
+        everywhere = np.stack(tables)
+        sums, peaks = everywhere[:, : len(self._sums)], everywhere[:, len(self._sums) :]
+        means = zip(self._sums, sums["value"].sum(axis=0).tolist(), sums["count"].sum(axis=0).tolist(), strict=True)
+        values: dict[str, float] = {name: total / count for name, total, count in means if count > 0}
+        values |= zip(self._maxima, peaks["value"].max(axis=0).tolist(), strict=True)
         if (square := values.pop("update/ratio_squared", None)) is not None:
             values["update/ess"] = values["update/ratio"] ** 2 / square
         return values
+
+
+def _on_host(values: list[Tensor | float]) -> list[float]:
+    """As numbers; tensors of a device come over together, so that it is waited for once."""
+    tensors = [value.double() for value in values if isinstance(value, Tensor)]
+    moved = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(moved) if isinstance(value, Tensor) else float(value) for value in values]
 
 
 def tally_rollout(tally: Tally, rollout: Rollout) -> None:
