@@ -138,19 +138,21 @@ def _head(
 
 
 class _Chosen(torch.autograd.Function):
-    """Logits -> log p of the targets and the entropy, keeping p alone for the backward pass.
+    """Logits z -> log p of the targets and the entropy, keeping p alone for the backward pass.
 
-    d log p_t / d z = [t] - p; d H / d z = -p (log p + H).
+    With k where z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z.
+    d log p_t / d z = [t] - p, d H / d z = -p (log p + H).
     """
 
     @staticmethod
     def forward(
         ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        table = torch.log_softmax(logits, dim=-1)
-        logprobs = table.gather(1, targets[:, None]).squeeze(1)
-        p = table.exp()
-        entropy = -torch.linalg.vecdot(p, table)
+        largest, at = logits.max(dim=-1, keepdim=True)
+        p = torch.softmax(logits, dim=-1)
+        log_p = p.gather(1, at).log()
+        logprobs = (logits.gather(1, targets[:, None]) - largest + log_p).squeeze(1)
+        entropy = (largest - log_p).squeeze(1) - torch.linalg.vecdot(p, logits)
         ctx.save_for_backward(p, targets, entropy)
         ctx.set_materialize_grads(False)
         return logprobs, entropy

@@ -290,7 +290,7 @@ def main() -> None:
         work = replace(Work(**before["work"]), **{k: v for k, v in chosen.items() if k != "size"})
     else:
         load = LOADS[chosen["size"]]
-        work = Work(**({"mean_tokens": load["max_tokens"] / 2} | load | chosen))
+        work = Work(**(load | chosen))
     document = measured(work, given.get("rival"), given["rounds"])
     show(document)
     if before is not None:
