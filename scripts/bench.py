@@ -74,10 +74,19 @@ class Work:
     lr: float = 1e-6
     seed: int = 0
     device: str = "cpu"
+    layout: str = "shared"
+    """Of our update."""
+    vocabulary: int = 0
+    """0: that of the size."""
 
     def __post_init__(self) -> None:
         if self.warm % self.num_iterations or self.steps % self.num_iterations:
             raise ValueError(f"--warm and --steps: give multiples of --num-iterations, {self.num_iterations}")
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Of the policy."""
+        return SIZES[self.size] | ({"vocabulary": self.vocabulary} if self.vocabulary else {})
 
 
 def write_inputs(work: Work, folder: Path) -> None:
@@ -86,7 +95,7 @@ def write_inputs(work: Work, folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    shape = SIZES[work.size]
+    shape = work.shape
     torch.manual_seed(work.seed)
     config = Qwen3Config(
         vocab_size=shape["vocabulary"],
@@ -209,7 +218,7 @@ def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) ->
     `max_tokens` steps at most, each reading all weights once, or 2 (M + V D) c FLOPs if that takes longer. Attention
     is left out, so the floor is a little low.
     """
-    shape = SIZES[work.size]
+    shape = work.shape
     queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
     matrices, head = shape["layers"] * layer, shape["vocabulary"] * shape["hidden"]

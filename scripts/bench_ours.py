@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from grpo_lightning.batching import Layout
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import KLConfig, ObjectiveConfig
@@ -60,12 +62,18 @@ def main(folder: Path, work: Work) -> None:
         group_size=work.group,
         sampling=SamplingConfig(max_tokens=work.max_tokens),
         objective=ObjectiveConfig(reduction="token", kl=KLConfig(beta=work.beta)),
-        update=UpdateConfig(num_iterations=work.num_iterations),
+        update=UpdateConfig(num_iterations=work.num_iterations, layout=cast(Layout, work.layout)),
         optimizer=OptimizerConfig(lr=work.lr),
         seed=work.seed,
     )
     rows = Dataset(path=str(folder / "train.jsonl"), validation=str(folder / "validation.jsonl"))
-    data = PromptDataModule(rows, str(folder), chat_template=False, prompts_per_step=work.prompts)
+    data = PromptDataModule(
+        rows,
+        str(folder),
+        chat_template=False,
+        prompts_per_step=work.prompts,
+        max_prompt_tokens=work.longest,
+    )
     trainer = Trainer(
         accelerator="cpu" if work.device == "cpu" else "gpu",
         devices=1,

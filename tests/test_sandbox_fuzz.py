@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rewards.sandbox import Fence, close_pools, run_tests
@@ -145,8 +145,10 @@ REPLIES = st.fixed_dictionaries({"v": SPELLED}, optional={"u": SPELLED, "p": SPE
 
 @settings(max_examples=400, deadline=None)
 @given(messages=st.lists(st.one_of(REQUESTS, REPLIES, SPELLED), max_size=4))
+@example(messages=[{"x": ["e", None, False, "", None]}])
 def test_whatever_the_code_sends_is_data_or_the_end(messages: list[object]) -> None:
-    """The tests' end, which handed out a list and a function, gets a value or breaks off; nothing else is raised."""
+    """The tests' end, which handed out a list and a function, gets a value, an error that the code says it raised, or
+    breaks off; nothing else is raised."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for message in messages:
@@ -158,3 +160,5 @@ def test_whatever_the_code_sends_is_data_or_the_end(messages: list[object]) -> N
             peer.ask("__call__", [1, 2], len, lambda: None)
         except ChannelBroken:
             assert peer.broken
+        except Exception:
+            assert any(isinstance(message, dict) and "x" in message for message in messages)
