@@ -1,31 +1,21 @@
-"""Hidden states -> log-prob and entropy of the sampled tokens, in chunks.
-
-The logits of a whole batch are never held: each chunk of tokens goes through the head by itself, and with gradients it
-is recomputed in the backward pass.
-"""
+"""A micro-batch through the model -> log-prob and entropy of its completion tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from grpo_lightning.attention import no_mask, takes_plans
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
+from grpo_lightning.head import token_logprobs
 from grpo_lightning.packing import shared_prompts
-from grpo_lightning.policy import project
 from grpo_lightning.sharding import as_forward, inference
 
 PACKING_TOLERANCE = 0.05
 """Difference in log-prob that rounding in bfloat16 explains; sequences that see each other differ by more."""
-
-CHUNK_LOGITS = 2**25
-"""Logits held at once: 128 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +47,7 @@ def _token_logprobs(
         planned = {"plan": plan, "attention_mask": no_mask(batch.input_ids.device)}
     output = policy.base_model(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **planned)
     hidden, targets = output[0].flatten(0, 1).index_select(0, batch.predictors), batch.targets
-    rows = max(1, CHUNK_LOGITS // policy.config.get_text_config(decoder=True).vocab_size)
-    recompute = torch.is_grad_enabled() and len(targets) > rows
-    logprobs, entropies = [], []
-    for part, target in zip(hidden.split(rows), targets.split(rows), strict=True):
-        if recompute:
-            logprob, entropy = checkpoint(
-                _head, policy, part, target, temperature, entropy_gradient, use_reentrant=False
-            )
-        else:
-            logprob, entropy = _head(policy, part, target, temperature, entropy_gradient)
-        logprobs.append(logprob)
-        entropies.append(entropy)
-    return torch.cat(logprobs), torch.cat(entropies)
+    return token_logprobs(policy, hidden, targets, temperature=temperature, entropy_gradient=entropy_gradient)
 
 
 def sample_logprobs(
@@ -121,51 +99,3 @@ def check_layout(policy: PreTrainedModel, layout: Layout) -> None:
             f"update.layout: {layout!r} mixes sequences in a {type(policy).__name__} (their log-probs move by "
             f"{difference:.2g}); use 'padded'"
         )
-
-
-def _head(
-    policy: PreTrainedModel,
-    hidden: Float[Tensor, "N D"],
-    targets: Int[Tensor, " N"],
-    temperature: float,
-    entropy_gradient: bool,
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    logits = project(policy, hidden)
-    if temperature != 1:
-        logits = logits / temperature
-    logprobs, entropy = _Chosen.apply(logits, targets)  # type: ignore[no-untyped-call]
-    return logprobs, entropy if entropy_gradient else entropy.detach()
-
-
-class _Chosen(torch.autograd.Function):
-    """Logits z -> log p of the targets and the entropy, keeping p alone for the backward pass.
-
-    With k where z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z.
-    d log p_t / d z = [t] - p, d H / d z = -p (log p + H).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        largest, at = logits.max(dim=-1, keepdim=True)
-        p = torch.softmax(logits, dim=-1)
-        log_p = p.gather(1, at).log()
-        logprobs = (logits.gather(1, targets[:, None]) - largest + log_p).squeeze(1)
-        entropy = (largest - log_p).squeeze(1) - torch.linalg.vecdot(p, logits)
-        ctx.save_for_backward(p, targets, entropy)
-        ctx.set_materialize_grads(False)
-        return logprobs, entropy
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
-    ) -> tuple[Float[Tensor, "N V"], None]:
-        p, targets, entropy = ctx.saved_tensors
-        of_logprobs = torch.zeros_like(entropy) if of_logprobs is None else of_logprobs
-        of_logits = p * -of_logprobs[:, None]
-        of_logits.scatter_add_(1, targets[:, None], of_logprobs[:, None])
-        if of_entropy is not None:
-            of_logits -= of_entropy[:, None] * (torch.xlogy(p, p) + p * entropy[:, None])
-        return of_logits, None

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from lightning.pytorch.strategies import Strategy
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -213,14 +214,30 @@ def project(policy: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tens
     """Final hidden states -> logits, in float32 or better: the head, with the scalings some families put behind it."""
     logits = policy.get_output_embeddings()(hidden)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    config = policy.config.get_text_config(decoder=True)
-    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+    cap, divisor, factor = _scalings(policy)
+    if cap is not None:
         logits = cap * torch.tanh(logits / cap)
-    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+    if divisor is not None:
         logits = logits / divisor
-    if (factor := getattr(config, "logit_scale", None)) is not None:
+    if factor is not None:
         logits = logits * factor
     return logits
+
+
+def plain_head(policy: PreTrainedModel) -> Tensor | None:
+    """The head's weight, where `project` is a product with it and nothing else; None where it is more."""
+    head = policy.get_output_embeddings()
+    more = type(head) is not nn.Linear or head.bias is not None or "forward" in vars(head)
+    if more or _scalings(policy) != (None, None, None) or head._forward_hooks or head._forward_pre_hooks:
+        return None
+    return None if isinstance(head.weight, DTensor) else head.weight
+
+
+def _scalings(policy: PreTrainedModel) -> tuple[float | None, float | None, float | None]:
+    """What is done to logits behind the head: a soft cap, a divisor, a factor."""
+    config = policy.config.get_text_config(decoder=True)
+    names = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+    return tuple(getattr(config, name, None) for name in names)  # type: ignore[return-value]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ LAYERS = [
     {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto"},
     {"adapters", "attention", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
-    {"exporting", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
+    {"exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "packing", "batching"},
     {"logprobs", "collection", "optimization"},
     {"objective", "checks"},

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, FalconConfig, Gemma2Config, GraniteConfig
 
-from grpo_lightning import logprobs as logprobs_module
+from grpo_lightning import head as head_module
 from grpo_lightning.batching import Sample, micro_batches
 from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import BuiltinGenerator
@@ -115,7 +115,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path, family: str)
 
 def test_chunks_change_neither_logprobs_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gradients(tiny_policy(dtype=torch.float64))
-    monkeypatch.setattr(logprobs_module, "CHUNK_LOGITS", 1)
+    monkeypatch.setattr(head_module, "CHUNK_LOGITS", 1)
     assert torch.allclose(gradients(tiny_policy(dtype=torch.float64)), whole, atol=1e-12)
 
 

@@ -10,7 +10,7 @@ longest sequences, and completions that all reach the limit.
 """
 
 from grpo_lightning.generation import SamplingConfig
-from grpo_lightning.logprobs import CHUNK_LOGITS
+from grpo_lightning.head import CHUNK_LOGITS
 from grpo_lightning.plan.job import Job
 from grpo_lightning.plan.shape import (
     LINEARS,

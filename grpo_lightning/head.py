@@ -1,0 +1,168 @@
+"""Final hidden states -> log-prob of the next token and entropy, in chunks: logits are never there whole.
+
+Where they are a matrix product and nothing else, the backward pass is written out: it makes each chunk's logits again
+and adds to one gradient of the head in place, where autograd would make one for each chunk. What fits into one chunk
+keeps its probabilities instead.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from grpo_lightning.policy import plain_head, project
+
+CHUNK_LOGITS = 2**25
+"""Logits held at once: 128 MiB in float32."""
+
+
+def token_logprobs(
+    policy: PreTrainedModel,
+    hidden: Float[Tensor, "N D"],
+    targets: Int[Tensor, " N"],
+    *,
+    temperature: float,
+    entropy_gradient: bool,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """log p of each target and the entropy under softmax(logits / temperature), in float32 or better."""
+    vocabulary = policy.config.get_text_config(decoder=True).vocab_size
+    rows = max(1, CHUNK_LOGITS // vocabulary)
+    weight = plain_head(policy)
+    if len(targets) <= rows:
+        logprobs, entropy = _through_autograd(policy, hidden, targets, temperature)
+    elif weight is not None:
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        logprobs, entropy = _Fused.apply(hidden, weight, targets, temperature, rows, dtype)  # type: ignore[no-untyped-call]
+    else:
+        found = [
+            checkpoint(_through_autograd, policy, h, t, temperature, use_reentrant=False)
+            for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
+        ]
+        logprobs, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return logprobs, entropy if entropy_gradient else entropy.detach()
+
+
+def distribution(
+    logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, "N V"], Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """p, log p_t and the entropy H.
+
+    With k where a logit z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z.
+    """
+    largest, at = logits.max(dim=-1, keepdim=True)
+    p = torch.softmax(logits, dim=-1)
+    log_p = p.gather(1, at).log()
+    logprobs = (logits.gather(1, targets[:, None]) - largest + log_p).squeeze(1)
+    return p, logprobs, (largest - log_p).squeeze(1) - torch.linalg.vecdot(p, logits)
+
+
+def logits_gradient(
+    p: Float[Tensor, "N V"],
+    targets: Int[Tensor, " N"],
+    entropy: Float[Tensor, " N"],
+    of_logprobs: Float[Tensor, " N"],
+    of_entropy: Float[Tensor, " N"] | None,
+) -> Float[Tensor, "N V"]:
+    """d log p_t / d z = [t] - p and d H / d z = -p (log p + H), weighted and added up."""
+    found = p * -of_logprobs[:, None]
+    found.scatter_add_(1, targets[:, None], of_logprobs[:, None])
+    if of_entropy is not None:
+        found -= of_entropy[:, None] * (torch.xlogy(p, p) + p * entropy[:, None])
+    return found
+
+
+class _Fused(torch.autograd.Function):
+    """z = hidden weight^T / temperature, and `distribution` of it, `rows` at a time; nothing of z is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Float[Tensor, "N D"],
+        weight: Float[Tensor, "V D"],
+        targets: Int[Tensor, " N"],
+        temperature: float,
+        rows: int,
+        dtype: torch.dtype,
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        used = weight.to(dtype)
+        found = [
+            distribution(_logits(h.to(dtype), used, temperature), t)[1:]
+            for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
+        ]
+        ctx.save_for_backward(hidden, weight, targets)
+        ctx.how = temperature, rows, dtype
+        ctx.set_materialize_grads(False)
+        logprobs, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "V D"] | None, None, None, None, None]:
+        hidden, weight, targets = ctx.saved_tensors
+        temperature, rows, dtype = ctx.how
+        used = weight.to(dtype)
+        summed = torch.promote_types(weight.dtype, torch.float32)
+        of_weight = torch.zeros_like(weight, dtype=summed) if ctx.needs_input_grad[1] else None
+        of_hidden = torch.empty_like(hidden)
+        for start in range(0, len(targets), rows):
+            part = slice(start, start + rows)
+            h, t = hidden[part].to(dtype), targets[part]
+            p, logprobs, entropy = distribution(_logits(h, used, temperature), t)
+            first = torch.zeros_like(logprobs) if of_logprobs is None else of_logprobs[part]
+            second = None if of_entropy is None else of_entropy[part]
+            of_logits = logits_gradient(p, t, entropy, first, second).div_(temperature).to(dtype)
+            of_hidden[part] = of_logits @ used
+            if of_weight is not None:
+                _add_product(of_weight, of_logits.T, h)
+        return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None, None, None
+
+
+def _add_product(total: Float[Tensor, "V D"], one: Float[Tensor, "V N"], other: Float[Tensor, "N D"]) -> None:
+    """In place, and where all is of one type, without a product to hold."""
+    if total.dtype == one.dtype:
+        total.addmm_(one, other)
+    else:
+        total += one @ other
+
+
+def _logits(hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], temperature: float) -> Float[Tensor, "N V"]:
+    logits = hidden @ weight.T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if temperature == 1 else logits.div_(temperature)
+
+
+def _through_autograd(
+    policy: PreTrainedModel, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], temperature: float
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    logits = project(policy, hidden)
+    logprobs, entropy = _Chosen.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
+    return logprobs, entropy
+
+
+class _Chosen(torch.autograd.Function):
+    """`distribution` of logits, keeping p alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        p, logprobs, entropy = distribution(logits, targets)
+        ctx.save_for_backward(p, targets, entropy)
+        ctx.set_materialize_grads(False)
+        return logprobs, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
+    ) -> tuple[Float[Tensor, "N V"], None]:
+        p, targets, entropy = ctx.saved_tensors
+        first = torch.zeros_like(entropy) if of_logprobs is None else of_logprobs
+        return logits_gradient(p, targets, entropy, first, of_entropy), None
