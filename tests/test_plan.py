@@ -990,7 +990,7 @@ RUN = {
     "sampling": {"max_tokens": 48},
     "update": {"micro_batch_tokens": 400},
 }
-"""20 M parameters; 16 sequences of about 56 tokens, 7 in a micro-batch."""
+"""20 M parameters; 16 sequences of about 56 tokens, 7 in a micro-batch, or 8 where they share prompts."""
 
 GIVES_BACK = {
     "MALLOC_ARENA_MAX": "1",
