@@ -244,6 +244,7 @@ def job_of(settings: Settings, shape: Shape, given: argparse.Namespace, device: 
         checkpointing=bool(at(settings, "model.policy.gradient_checkpointing", False)),
         reference=number(settings, "model.objective.kl.beta", 0.0) > 0,
         looks_again=again or number(settings, "model.objective.entropy.top_share", 1.0) < 1,
+        device="cpu" if given.gpu == "cpu" else "cuda",
         **parts,  # type: ignore[arg-type]
     )
 

@@ -23,11 +23,12 @@ from grpo_lightning.objective import KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from grpo_lightning.policy import PolicyConfig
 from grpo_lightning.preparation import Prepared
+from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.sharding import FullySharded
 from grpo_lightning.sources import Generated
 from grpo_lightning.tasks import Arithmetic
-from grpo_lightning.types import Prompt
-from tests.fakes import REWARDS, tiny_data, tiny_trainer
+from grpo_lightning.types import Prompt, Record
+from tests.fakes import tiny_data, tiny_trainer
 from tests.tiny import END, tiny_tokenizer
 
 KIB = 1024
@@ -37,6 +38,11 @@ def status(field: str) -> int:
     """Bytes of a field of this process's status, such as VmHWM."""
     text = Path("/proc/self/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) * KIB  # type: ignore[index]
+
+
+def numbered(records: Sequence[Record]) -> list[float]:
+    """Of each another: no group is left out of the update."""
+    return [float(i) for i in range(len(records))]
 
 
 class Phase:
@@ -107,7 +113,7 @@ def measure(folder: Path, settings: dict[str, dict[str, object]]) -> dict[str, i
     write_policy(folder / "tiny", settings["shape"], settings.get("family", "qwen3"))
     module = Measured(
         policy=PolicyConfig(pretrained=str(folder / "tiny"), random_weights=True, **settings.get("policy", {})),
-        rewards=REWARDS,
+        rewards=[RewardSpec(reward=numbered, inline=True)],
         group_size=settings["group_size"],
         sampling=SamplingConfig(**settings["sampling"]),
         objective=ObjectiveConfig(kl=KLConfig(beta=settings.get("beta", 0.0))),

@@ -9,8 +9,8 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +31,17 @@ from transformers import (
 )
 
 from grpo_lightning.adapters import AdapterConfig, add_adapter
+from grpo_lightning.attention import take_plans
+from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.generation.cache import preallocated_cache
+from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.optimization import UpdateConfig
+from grpo_lightning.packing import shared_prompts
 from grpo_lightning.plan.advice import advice, fits, peak
-from grpo_lightning.plan.job import Job
+from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.memory import (
+    backward_bytes,
     cache_bytes,
     decode_bytes,
     embedding_gradient,
@@ -72,12 +77,13 @@ from grpo_lightning.plan.timing import (
     decode_seconds,
     exchange_seconds,
     forward_flops,
-    micro_batches,
     optimizer_seconds,
+    pass_seconds,
     seconds,
     update_passes,
 )
-from grpo_lightning.sharding import layers_of
+from grpo_lightning.plan.timing import micro_batches as planned_micro_batches
+from grpo_lightning.sharding import Shards, layers_of
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "plan.py"), run_name="plan")
@@ -92,12 +98,15 @@ UNIT = Hardware(memory=100, flops=1, flops32=1, bandwidth=1, link=1, network=0.5
 PERFECT = Efficiency(flops=1, bandwidth=1, link=1, layer_seconds=0)
 
 
+PADDED = UpdateConfig(layout="padded", micro_batch_tokens=17)
+
+
 def job(**changes: object) -> Job:
-    """4 prompts of 3 tokens, 2 completions of 5 each: 8 sequences of 8 tokens, 2 in a micro-batch."""
+    """4 prompts of 3 tokens, 2 completions of 5 each: 8 sequences of 8 tokens in padded rows, 2 in a micro-batch."""
     settings: dict[str, object] = {
         "shape": TOY,
         "sampling": SamplingConfig(max_tokens=5),
-        "update": UpdateConfig(micro_batch_tokens=17),
+        "update": PADDED,
         "group_size": 2,
         "prompts": 4,
         "prompt_tokens": 3,
@@ -247,6 +256,7 @@ def test_adapters_are_those_that_peft_makes(dtype: str) -> None:
         ({"gpus": 4, "shards": 3}, "shards: 3 is refused; it must be a divisor of 4"),
         ({"gpus": 5}, "prompts_per_step: 4 is refused; it must be one for each of 5 devices"),
         ({"gpus": 0}, "gpus: 0 is refused"),
+        ({"device": "tpu"}, "device: 'tpu' is refused; it must be cuda or cpu"),
         ({"lora_rank": -1}, "lora_rank: -1 is refused"),
         ({"lora_rank": 1, "lora_modules": ("lm_head",)}, r"adapter.modules: .* must be of q_proj, k_proj"),
         ({"quantized": True}, "policy.quantization: 'nf4' is refused; it must be none, or with policy.adapter"),
@@ -353,21 +363,62 @@ def test_a_colocated_engine_has_its_share() -> None:
 # --------------------------------------------------------------------------------------------------------------- update
 
 
-def saved_bytes(
+def micro_batch(layout: Layout, groups: Mapping[int, int]) -> MicroBatch:
+    """Of groups of prompts of different lengths, with so many completions of 5 tokens each."""
+    samples = [
+        Sample(
+            prompt_ids=tuple(range(length)),
+            completion_ids=(1,) * 5,
+            group=length,
+            sample=i,
+            counted=torch.arange(5),
+            sampler_logprobs=torch.zeros(5),
+            advantages=torch.ones(5),
+        )
+        for length, size in groups.items()
+        for i in range(size)
+    ]
+    (batch,) = micro_batches(samples, max_tokens=1000, layout=layout)
+    return batch
+
+
+def on_cpu(layout: Layout) -> dict[str, object]:
+    return {"update": UpdateConfig(layout=layout), "device": "cpu"}
+
+
+def load_of(batch: MicroBatch) -> Load:
+    """What a real micro-batch brings, read off its tensors and rectangles."""
+    tokens, completion = batch.input_ids.numel(), len(batch.targets)
+    if batch.spans is None:
+        packed = batch.position_ids is not None
+        keys, masked, mask = (0, tokens, tokens**2) if packed else (tokens, 0, 0)
+        return Load(tokens=tokens, completion=completion, queries=tokens, keys=keys, masked=masked, mask=mask)
+    assert batch.position_ids is not None
+    rectangles = shared_prompts(batch.spans, batch.position_ids[0]).rectangles
+    seen = [each.seen for each in rectangles]
+    return Load(
+        tokens=tokens,
+        completion=completion,
+        queries=sum(each.queries.numel() for each in rectangles),
+        keys=sum(each.keys.numel() for each in rectangles if each.seen is None),
+        masked=sum(each.keys.numel() for each in rectangles if each.seen is not None),
+        mask=sum(mask.numel() for mask in seen if mask is not None),
+    )
+
+
+def kept_bytes(
     config: PretrainedConfig,
     layers: int,
     dtype: torch.dtype,
     mixed: bool,
-    checkpointing: bool,
-    packed: bool = False,
-    change: Callable[[PreTrainedModel], object] = lambda model: None,
+    batch: MicroBatch,
+    change: Callable[[PreTrainedModel], None],
 ) -> int:
-    """What autograd keeps of a forward pass over 5 sequences of 7 tokens, parameters aside; of a changed model, if."""
+    """What autograd keeps of a forward pass over a micro-batch, parameters aside; of a changed model."""
     config.num_hidden_layers = layers
     config.layer_types = ["full_attention"] * layers
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
-    if checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+    take_plans(model)
     change(model)
     own = {p.untyped_storage().data_ptr() for p in model.parameters() if not isinstance(p, DTensor)}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -382,23 +433,53 @@ def saved_bytes(
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False),
     ):
-        ids = torch.ones((1, 35) if packed else (5, 7), dtype=torch.long)
-        positions = torch.arange(7).repeat(5)[None] if packed else None
-        output = model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=1)
-    assert output.logits.requires_grad
+        found = completion_logprobs(model, batch, temperature=1.0)
+    assert found.logprobs.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
+
+
+def as_it_is(model: PreTrainedModel) -> None:
+    """Changes nothing."""
+
+
+def check_kept(
+    config: PretrainedConfig, planned: Job, batch: MicroBatch, change: Callable[[PreTrainedModel], None] = as_it_is
+) -> None:
+    """Of a layer exactly, as the difference of three and two: under an adapter the first keeps less, because nothing
+    before it trains.
+    """
+    kinds = getattr(torch, planned.dtype), planned.mixed, batch, change
+    measured = kept_bytes(config, 3, *kinds) - kept_bytes(config, 2, *kinds)
+    three, two = (replace(planned, shape=replace(shape_of(config), layers=layers)) for layers in (3, 2))
+    load = load_of(batch)
+    assert measured == stored_activations(three, load) - stored_activations(two, load)
+
+
+LAYOUTS: dict[str, tuple[Layout, dict[int, int]]] = {
+    "padded": ("padded", {3: 3}),
+    "packed": ("packed", {3: 3}),
+    "shared": ("shared", {3: 3}),
+    "shared, prompts padded in one rectangle": ("shared", {3: 3, 6: 2}),
+    "shared, prompts too unlike for one": ("shared", {3: 3, 30: 2}),
+}
+"""Layout, and how many completions each length of prompts has. 3 + 8 >= 6, but 3 x 1.25 + 8 < 30."""
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(("dtype", "mixed"), [("float32", False), ("float32", True), ("bfloat16", False)])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
-def test_activations_are_what_autograd_keeps(family: str, dtype: str, mixed: bool, checkpointing: bool) -> None:
-    """Of a layer exactly, as the difference of two layers and one."""
+@pytest.mark.parametrize(("layout", "groups"), LAYOUTS.values(), ids=list(LAYOUTS))
+def test_activations_are_what_autograd_keeps(
+    layout: Layout, groups: dict[int, int], family: str, dtype: str, mixed: bool, checkpointing: bool
+) -> None:
     config = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}[family](**SMALL)
-    kinds = (getattr(torch, dtype), mixed, checkpointing)
-    measured = saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds)
-    one = replace(shape_of(config), layers=1)
-    assert measured == stored_activations(job(shape=one, dtype=dtype, mixed=mixed, checkpointing=checkpointing), 35)
+
+    def checkpointed(model: PreTrainedModel) -> None:
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+
+    planned = job(**on_cpu(layout), dtype=dtype, mixed=mixed, checkpointing=checkpointing)
+    check_kept(config, planned, micro_batch(layout, groups), checkpointed)
 
 
 @pytest.fixture
@@ -409,57 +490,58 @@ def lonely() -> Iterator[DeviceMesh]:
     dist.destroy_process_group()
 
 
+def share(model: PreTrainedModel, mesh: DeviceMesh, mixed: bool) -> None:
+    """As FSDP2 shards it, which frees the weights it has gathered, and in mixed precision casts what a layer gets."""
+    how = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else MixedPrecisionPolicy()
+    for part in [*layers_of(model), model]:
+        fully_shard(part, mesh=mesh, mp_policy=how)
+    model.__dict__["shards"] = Shards(model, layerwise=False)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_sharded_activations_are_what_autograd_keeps(lonely: DeviceMesh, mixed: bool, checkpointing: bool) -> None:
-    """Under FSDP2, which frees the weights it has gathered, and in mixed precision casts them and what a layer gets."""
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_sharded_activations_are_what_autograd_keeps(
+    lonely: DeviceMesh, layout: Layout, mixed: bool, checkpointing: bool
+) -> None:
+    def change(model: PreTrainedModel) -> None:
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        share(model, lonely, mixed)
 
-    def share(model: PreTrainedModel) -> None:
-        how = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else MixedPrecisionPolicy()
-        for part in [*layers_of(model), model]:
-            fully_shard(part, mesh=lonely, mp_policy=how)
-
-    config = Qwen3Config(**SMALL)
-    kinds = (torch.float32, mixed, checkpointing, False, share)
-    measured = saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds)
-    one = replace(shape_of(config), layers=1)
-    assert measured == stored_activations(job(shape=one, mixed=mixed, checkpointing=checkpointing, fsdp=True), 35)
+    planned = job(**on_cpu(layout), mixed=mixed, checkpointing=checkpointing, fsdp=True)
+    check_kept(Qwen3Config(**SMALL), planned, micro_batch(layout, {3: 3, 6: 2}), change)
 
 
 @pytest.mark.parametrize("modules", [(), ("q_proj", "v_proj"), ("o_proj", "up_proj", "down_proj")])
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
-def test_adapted_layers_keep_what_is_planned(family: str, dtype: str, mixed: bool, modules: tuple[str, ...]) -> None:
-    """Exactly: a float32 adapter on a layer in 16 bits has a copy of its input, and what is frozen keeps no input. The
-    first layer keeps less, because nothing before it trains: the third is measured.
-    """
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_adapted_layers_keep_what_is_planned(
+    layout: Layout, family: str, dtype: str, mixed: bool, modules: tuple[str, ...]
+) -> None:
+    """A float32 adapter on a layer in 16 bits has a copy of its input, and what is frozen keeps no input."""
     config = {"llama": LlamaConfig, "qwen3": Qwen3Config}[family](**SMALL)
 
     def adapt(model: PreTrainedModel) -> None:
         add_adapter(model, AdapterConfig(rank=3, modules=modules))
 
-    kinds = (getattr(torch, dtype), mixed, False, False, adapt)
-    measured = saved_bytes(config, 3, *kinds) - saved_bytes(config, 2, *kinds)
-    one = job(shape=replace(shape_of(config), layers=1), dtype=dtype, mixed=mixed, lora_rank=3, lora_modules=modules)
-    assert measured == stored_activations(one, 35)
+    planned = job(**on_cpu(layout), dtype=dtype, mixed=mixed, lora_rank=3, lora_modules=modules)
+    check_kept(config, planned, micro_batch(layout, {3: 3, 6: 2}), adapt)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_sharded_adapters_keep_what_is_planned(lonely: DeviceMesh, mixed: bool) -> None:
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_sharded_adapters_keep_what_is_planned(lonely: DeviceMesh, layout: Layout, mixed: bool) -> None:
     """In mixed precision FSDP2 casts adapters, too, which then share the inputs that they have in common."""
 
-    def share(model: PreTrainedModel) -> None:
+    def change(model: PreTrainedModel) -> None:
         add_adapter(model, AdapterConfig(rank=3))
-        how = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else MixedPrecisionPolicy()
-        for part in [*layers_of(model), model]:
-            fully_shard(part, mesh=lonely, mp_policy=how)
+        share(model, lonely, mixed)
 
-    config = LlamaConfig(**SMALL)
-    kinds = (torch.float32, mixed, False, False, share)
-    measured = saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds)
-    one = job(shape=replace(shape_of(config), layers=1), mixed=mixed, lora_rank=3, fsdp=True)
-    assert measured == stored_activations(one, 35)
+    planned = job(**on_cpu(layout), mixed=mixed, lora_rank=3, fsdp=True)
+    check_kept(LlamaConfig(**SMALL), planned, micro_batch(layout, {3: 3, 6: 2}), change)
 
 
 def test_what_adapters_keep_by_hand() -> None:
@@ -472,55 +554,125 @@ def test_what_adapters_keep_by_hand() -> None:
     assert input_bytes(job(**adapted, dtype="bfloat16", mixed=True)) == 2 * (4 + 4 + 6 + 9)
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-def test_packed_sequences_keep_a_mask(mixed: bool) -> None:
-    """Without it, that is in a layout of rows or with flash attention, they are as long sequences are."""
-    config, packed = Qwen3Config(**SMALL), UpdateConfig(layout="packed")
-    kinds = (torch.float32, mixed, False, True)
-    one = replace(shape_of(config), layers=1)
-    planned = stored_activations(job(shape=one, mixed=mixed, update=packed), 35)
-    assert saved_bytes(config, 2, *kinds) - saved_bytes(config, 1, *kinds) == planned
-    flash = stored_activations(job(shape=one, mixed=mixed, update=packed, attention="flash_attention_2"), 35)
-    assert flash == stored_activations(job(shape=one, mixed=mixed), 35) < planned
+@pytest.mark.parametrize(("layout", "groups"), LAYOUTS.values(), ids=list(LAYOUTS))
+def test_no_micro_batch_brings_more_than_is_planned(layout: Layout, groups: dict[int, int]) -> None:
+    """Which is of the longest prompt alone; where all prompts are of one group, exactly that."""
+    rows, size = sum(groups.values()), max(groups.values())
+    planned = job(**on_cpu(layout), group_size=size, prompt_tokens=max(groups)).load(rows)
+    found = load_of(micro_batch(layout, groups))
+    if len(groups) == 1:
+        assert found == planned
+    for field in fields(Load):
+        assert getattr(found, field.name) <= getattr(planned, field.name), field.name
+
+
+def test_flash_attention_keeps_no_mask() -> None:
+    """So sequences that are packed for it are as padded rows are: 14 x 14 x 4 bytes of mask, and 2 x 14 x 2 x 4 of keys
+    and values for a second head, less.
+    """
+    packed = UpdateConfig(layout="packed")
+    flash = job(update=packed, attention="flash_attention_2")
+    assert flash.load(2) == job().load(2)
+    masked = job(update=packed)
+    more = layer_activations(masked, masked.load(2)) - layer_activations(flash, flash.load(2))
+    assert more == 14 * 14 * 4 + 2 * 14 * 2 * 4
 
 
 def test_a_layers_activations_by_hand() -> None:
     """Per token in float32: norms 2 x 4 x 8, inputs 4 x 8, attention 2 x 6 x 4, MLP 4 x 6 x 4, statistics 4 x 4."""
-    assert layer_activations(job(), 16) == 16 * 256
+    assert layer_activations(job(), job().load(2)) == 14 * 256
+
+
+SHARED = UpdateConfig(micro_batch_tokens=17)
+
+
+def test_shared_prompts_by_hand() -> None:
+    """Of one group 3 + 2 x 4 tokens are read, and 2 x 7 keys seen by 4 queries each, through one mask; of 3 sequences
+    3 tokens more, a mask for each.
+
+    Per token norms 64, inputs 32, MLP 96, two statistics 8, attention's result once more 16. Attention: queries and
+    results 32 and statistics 8 for each query, 2 x 2 x 4 for each key. On a GPU, keys behind the mask are twice as
+    wide, and a layer has its own mask, 4 x 4 x 7. All layers share a mask of 1 + 4 bytes.
+    """
+    shared = job(update=SHARED, device="cpu")
+    group = Load(tokens=11, completion=10, queries=11, keys=3, masked=14, mask=28)
+    assert shared.load(2) == group
+    assert shared.load(3) == Load(tokens=18, completion=15, queries=18, keys=6, masked=21, mask=84)
+    layer = 11 * 216 + 11 * 40 + 17 * 16
+    assert layer_activations(shared, group) == layer
+    assert layer_activations(job(update=SHARED), group) == layer + 14 * 16 + 4 * 28
+    assert stored_activations(shared, group) == 2 * layer + 5 * 28
+
+
+def test_groups_that_are_cut_bring_a_prompt_and_masks_more() -> None:
+    """3 sequences of groups of 4 are 1 of one group and 2 of another: 2 x 3 + 3 x 4 tokens, where 2 x 3 + 3 x 5 fit.
+    A step on a single group cuts it, but brings no other.
+    """
+    cut = job(group_size=4, update=replace(SHARED, micro_batch_tokens=21)).load(3)
+    assert (cut.tokens, cut.keys, cut.mask) == (18, 6, 3 * 28)
+    short = job(group_size=4, update=replace(SHARED, micro_batch_tokens=20)).load(3)
+    assert (short.tokens, short.keys, short.mask) == (15, 3, 3 * 28)
+    alone = job(group_size=4, prompts=1, update=replace(SHARED, micro_batch_tokens=21)).load(3)
+    assert (alone.tokens, alone.keys, alone.mask) == (15, 3, 28)
 
 
 def test_micro_batches_by_hand() -> None:
     """17 tokens hold 2 sequences of 8, so 8 sequences make 4; a minibatch of 2 sequences is one; 5 tokens hold one."""
-    assert (job().micro_batch_rows, micro_batches(job())) == (2, 4)
-    assert job(update=UpdateConfig(micro_batch_tokens=64, minibatches=4)).micro_batch_rows == 2
-    assert job(update=UpdateConfig(micro_batch_tokens=5)).micro_batch_rows == 1
+    assert (job().micro_batch_rows, planned_micro_batches(job())) == (2, 4)
+    padded = replace(PADDED, micro_batch_tokens=64)
+    assert job(update=padded).micro_batch_rows == 8
+    assert job(update=replace(padded, minibatches=4)).micro_batch_rows == 2
+    assert job(update=replace(padded, micro_batch_tokens=5)).micro_batch_rows == 1
+
+
+def test_micro_batches_of_shared_prompts_by_hand() -> None:
+    """A group is 3 + 2 x 5 tokens, and a sequence of another 8: 20 tokens hold 2 sequences, 21 hold 3, 26 hold 4."""
+    rows = [job(update=replace(SHARED, micro_batch_tokens=tokens)).micro_batch_rows for tokens in (5, 20, 21, 26)]
+    assert rows == [1, 2, 3, 4]
+    assert job(update=UpdateConfig(), prompts=2000).micro_batch_rows == 2 * (16384 // 13)
+    assert job(update=UpdateConfig(), prompts=2000, device="cpu").micro_batch_rows == 2 * (2048 // 13)
 
 
 def test_the_head_by_hand() -> None:
-    """16 tokens, 10 of them completions: 16 x 4 x 12 + 10 x 4 x 4 of hidden states, 4 x 4 x 10 x 10 of logits."""
-    assert head_bytes(job(), 16, 10) == 768 + 160 + 1600
+    """14 tokens, 10 of completions asked for: 14 x 4 x 12 + 10 x 4 x 4 of hidden states, 4 x 4 x 10 x 10 of logits."""
+    assert head_bytes(job(), job().load(2)) == 672 + 160 + 1600
 
 
 def test_the_head_is_cut_into_chunks() -> None:
-    """2^26 logits of 2^20 tokens are 64 rows: more of them do not hold more logits."""
+    """2^25 logits of 2^20 tokens are 32 rows: more of them do not hold more logits, but add up gradients of 2^24 bytes.
+    A row is 2^22; of one alone, the gradient is the larger part.
+    """
     wide = job(shape=replace(TOY, vocabulary=2**20))
-    hidden = 36 * 4 * 4 + (100 - 64) * 4 * 12  # float32 per further completion token and token
-    assert head_bytes(wide, 100, 100) - head_bytes(wide, 64, 64) == hidden
-    assert head_bytes(wide, 64, 64) == 64 * 64 + 4 * 2**28
+    one, full, more = (
+        head_bytes(wide, Load(tokens=rows, completion=rows, queries=rows, keys=rows)) for rows in (1, 32, 100)
+    )
+    hidden = 4 * 4 + 4 * 12  # float32 per completion token and token
+    assert full == 32 * hidden + 4 * 2**27
+    assert more - full == 68 * hidden + 2**24
+    assert one == hidden + 2**22 + 2**24
 
 
 def test_an_update_by_hand() -> None:
-    """Two sequences: stored 2 layers x 16 x 256 = 8192; the head, 768 + 160 + 1600, is more than a layer's backward
-    pass, 2 x 16 x (6 + 4) x 4 + 4 x 6 x 4 = 1376.
+    """Two sequences: stored 2 layers x 14 x 256 = 7168; the head, 672 + 160 + 1600, is more than a layer's backward
+    pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 = 1216.
     """
-    expected = {"gathered": 0, "gradients": 0, "activations": 8192, "working": 2528}
+    expected = {"gathered": 0, "gradients": 0, "activations": 7168, "working": 2432}
     assert update(job(prompts=1)) == held(job()) | expected
     assert update(job()) == held(job()) | expected | {"gradients": 1200}
 
 
+def test_gradients_of_attention_count_where_they_are_more_than_those_of_the_mlp() -> None:
+    """With prompts of 100 tokens, a group of two has 100 + 2 x 104 keys for 108 tokens: 108 x 40 + 308 x 16 bytes of
+    attention, less 3 x 108 x 4 of an MLP of width 1, are more than 2 x 108 x 4. Beside them 2 x 108 x 4 x 4 and 16.
+    """
+    long = job(update=SHARED, device="cpu", prompt_tokens=100, shape=replace(TOY, intermediate=1))
+    assert backward_bytes(long, long.load(2)) == 108 * 40 + 308 * 16 - 1296 + 3456 + 16
+    assert backward_bytes(job(), job().load(2)) == 1216
+
+
 def test_a_single_micro_batch_finds_no_gradients() -> None:
     """Its peak is at the head, when only the activations are there; or at the end, when only gradients are."""
-    whole = job(update=UpdateConfig(micro_batch_tokens=64))
+    whole = job(update=replace(PADDED, micro_batch_tokens=64))
     assert update(whole)["gradients"] == 0
     few = micro_batch_peak(job(shape=replace(TOY, vocabulary=100_000)), 0, first=True)
     assert few == {"gradients": 4 * (400_000 + 260), "activations": 0, "working": 1_600_000}
@@ -528,19 +680,19 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
 
 def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
     """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
-    1200 + 4096 + 1264 bytes are less than the first one's 8192 + 2528.
+    1200 + 3584 + 1216 bytes are less than the first one's 7168 + 2432.
     """
-    assert update(job(update=UpdateConfig(micro_batch_tokens=17, minibatches=2))) == update(job())
+    assert update(job(update=replace(PADDED, minibatches=2))) == update(job())
     assert update(job(prompts=1, group_size=3))["gradients"] == 0
 
 
 def test_checkpointing_keeps_the_stream_and_recomputes_one_layer() -> None:
-    """2 layers x 16 tokens x 16 bytes; the backward pass then holds a layer of 4096 beside its gradients of 1376."""
+    """2 layers x 14 tokens x 16 bytes; the backward pass then holds a layer of 3584 beside its gradients of 1216."""
     assert update(job(checkpointing=True)) == held(job()) | {
         "gathered": 0,
         "gradients": 1200,
-        "activations": 512,
-        "working": 4096 + 1376,
+        "activations": 448,
+        "working": 3584 + 1216,
     }
 
 
@@ -559,9 +711,11 @@ def test_a_sharded_update_gathers_layer_by_layer() -> None:
 
 
 def test_a_sharded_micro_batch_makes_gradients_of_its_own() -> None:
-    """A later one has beside the share of 600 the head's 160 anew; a layer's backward pass is 1376 + 1024 of it."""
-    later = micro_batch_peak(job(gpus=2, shards=2), 2, first=False)
-    assert later == {"gradients": 600, "activations": 8192, "working": 160 + 1376 + 1024}
+    """A later one has beside the share of half of 296 x 4 the head's 144 anew; a layer's backward pass is 1216 + 1024
+    of it, more than the head's 672 + 160 + 1440.
+    """
+    later = micro_batch_peak(job(gpus=2, shards=2, shape=replace(TOY, vocabulary=9)), 2, first=False)
+    assert later == {"gradients": 592, "activations": 7168, "working": 144 + 1216 + 1024}
 
 
 def test_looking_at_the_rollout_is_a_phase_of_its_own() -> None:
@@ -578,6 +732,16 @@ def test_looking_at_the_rollout_is_a_phase_of_its_own() -> None:
 def test_flops_by_hand() -> None:
     """16 tokens in sequences of 8: matrices 2 x 240 x 16, attention 2 x 2 x 4 x 8 x 16, the head 2 x 40 x 10."""
     assert forward_flops(job(), 16, 8, 10) == 7680 + 2048 + 800
+
+
+def test_a_pass_over_shared_prompts_by_hand() -> None:
+    """4 prompts of 3 tokens and 8 completions of 4 that are read make 44: matrices 2 x 240 x 44, the head 2 x 40 x 40.
+    Attention: 2 x 2 x 4 for each of 12 tokens in sequences of 3 and of 32 in those of 2 x 8, what is masked included.
+    """
+    shared = job(update=SHARED)
+    assert pass_seconds(shared, replace(UNIT, bandwidth=1e18), PERFECT) == pytest.approx(
+        21120 + 16 * (12 * 3 + 32 * 16) + 3200
+    )
 
 
 def test_decoding_by_hand() -> None:
@@ -731,6 +895,11 @@ def test_strategies_are_read() -> None:
     assert not planned("--trainer.strategy", "ddp", "--trainer.devices", "8").sharded
 
 
+def test_the_type_of_the_device_is_read() -> None:
+    assert planned().device == "cuda"
+    assert planned("--gpu", "cpu").device == "cpu"
+
+
 def test_adapters_are_read_and_options_win() -> None:
     config = ["--model.policy.adapter", "{rank: 8, modules: [q_proj]}"]
     assert (planned(*config).lora_rank, planned(*config).lora_modules) == (8, ("q_proj",))
@@ -821,7 +990,7 @@ RUN = {
     "sampling": {"max_tokens": 48},
     "update": {"micro_batch_tokens": 400},
 }
-"""20 M parameters; 16 sequences of about 56 tokens, 7 in a micro-batch."""
+"""20 M parameters; 16 sequences of about 56 tokens, 7 in a micro-batch, or 8 where they share prompts."""
 
 GIVES_BACK = {
     "MALLOC_ARENA_MAX": "1",
@@ -866,6 +1035,7 @@ def measured_and_planned(settings: dict[str, object], folder: Path) -> dict[str,
         reference=bool(settings.get("beta")),
         fsdp="strategy" in settings,
         layerwise=settings.get("strategy", {}).get("rollout") == "layerwise",
+        device="cpu",
     )
     assert found["length"] == planned.sampling.max_tokens
     sums = {"held": sum(held(planned).values())}
@@ -885,8 +1055,9 @@ def check_measured(settings: dict[str, object], folder: Path) -> None:
 
 
 @needs_proc
-def test_memory_is_as_planned(tmp_path: Path) -> None:
-    check_measured(RUN, tmp_path)
+@pytest.mark.parametrize("layout", ["shared", "padded", "packed"])
+def test_memory_is_as_planned(layout: Layout, tmp_path: Path) -> None:
+    check_measured(laid_over(RUN, {"update": {"layout": layout}}), tmp_path)
 
 
 WIDE = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 4, "num_attention_heads": 4}

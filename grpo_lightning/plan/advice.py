@@ -35,7 +35,7 @@ def checkpointed(job: Job) -> Iterator[Change]:
 
 def smaller_micro_batches(job: Job) -> Iterator[Change]:
     """Half as many tokens, again and again, down to one sequence."""
-    tokens = job.update.tokens_on("cuda")
+    tokens = job.update.tokens_on(job.device)
     while tokens > job.sequence:
         tokens = max(tokens // 2, job.sequence)
         shrunk = replace(job.update, micro_batch_tokens=tokens)

@@ -16,6 +16,24 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a micro-batch of an update brings."""
+
+    tokens: int
+    """T, that the model reads: of a sequence all but the last; padding included."""
+    completion: int
+    """N, whose log-probs are asked for."""
+    queries: int
+    """Of attention: T, or the places of its rectangles where prompts are shared."""
+    keys: int
+    """Of attention without a mask: T, or those of the prompts' rectangles."""
+    masked: int = 0
+    """Keys of attention with a mask."""
+    mask: int = 0
+    """Its elements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What is trained, and how it is spread."""
 
@@ -34,6 +52,8 @@ class Job:
     attention: str = "sdpa"
     checkpointing: bool = False
     reference: bool = False
+    device: str = "cuda"
+    """The type of each: on a CPU micro-batches are smaller where the config leaves it open, and so are masked keys."""
     gpus: int = 1
     shards: int = 1
     """Devices that share one copy of weights, gradients, optimizer and reference (FSDP2); 1: each has its own."""
@@ -60,6 +80,7 @@ class Job:
 
     def __post_init__(self) -> None:
         checks = {
+            "device": (self.device, self.device in ("cuda", "cpu"), "cuda or cpu"),
             "gpus": (self.gpus, self.gpus >= 1, "at least 1"),
             "shards": (self.shards, self.shards >= 1 and self.gpus % self.shards == 0, f"a divisor of {self.gpus}"),
             "prompts_per_step": (self.prompts, self.prompts >= self.gpus, f"one for each of {self.gpus} devices"),
@@ -117,10 +138,9 @@ class Job:
         return self.update.layout == "packed" and self.attention == "sdpa"
 
     @property
-    def copied_keys(self) -> float:
-        """n: how often a token's keys are there for attention; with shared prompts, a prompt's for each completion."""
-        shared = self.update.layout == "shared"
-        return self.sequence * self.group_size / self.tokens(self.group_size) if shared else 1.0
+    def shared(self) -> bool:
+        """Whether a prompt stands once for its completions."""
+        return self.update.layout == "shared"
 
     @property
     def adapters(self) -> int:
@@ -187,16 +207,39 @@ class Job:
 
     @property
     def micro_batch_rows(self) -> int:
-        """Sequences of a micro-batch: as many as fit, at least one, at most those of a minibatch."""
-        budget = self.update.tokens_on("cuda")
-        if self.update.layout != "shared":
-            return min(self.minibatch_rows, max(1, budget // self.sequence))
-        groups, rest = divmod(budget, self.tokens(self.group_size))
-        rest = max(0, (rest - self.prompt_tokens) // self.sampling.max_tokens)
-        return min(self.minibatch_rows, max(1, groups * self.group_size + min(rest, self.group_size - 1)))
+        """Sequences of a micro-batch: as many as fit, at least one, at most those of a minibatch. Shared, whole groups
+        and what fits of another.
+        """
+        budget, own = self.update.tokens_on(self.device), self.sampling.max_tokens
+        rows = budget // self.sequence
+        if self.shared:
+            groups, rest = divmod(budget, self.prompt_tokens + self.group_size * own)
+            rows = groups * self.group_size + max(0, rest - self.prompt_tokens) // own
+        return min(self.minibatch_rows, max(1, rows))
 
-    def tokens(self, rows: int) -> int:
-        """T, of so many sequences of an update: S each; with shared prompts, a completion each and a prompt a group."""
-        if self.update.layout != "shared":
-            return rows * self.sequence
-        return -(-rows // self.group_size) * self.prompt_tokens + rows * self.sampling.max_tokens
+    def load(self, rows: int) -> Load:
+        """Of so many of the longest sequences: T = R (S - 1).
+
+        Shared, R completions of M tokens in as few groups as can be, g, each with a prompt of S - M tokens once:
+        T = g (S - M) + R (M - 1), with keys of each sequence, and a mask. Where micro-batches cut groups, the rest of
+        one comes before others, and so one prompt more, if it fits. One mask is for all completions of a group; of
+        several, whose prompts may differ in length, each has its own.
+        """
+        columns, completion = self.sequence - 1, rows * self.sampling.max_tokens
+        tokens = rows * columns
+        if not self.shared:
+            keys, masked, mask = (0, tokens, tokens * tokens) if self.masked else (tokens, 0, 0)
+            return Load(tokens=tokens, completion=completion, queries=tokens, keys=keys, masked=masked, mask=mask)
+        groups = -(-rows // self.group_size)
+        cut = rows % self.group_size > 0 and self.minibatch_rows > self.group_size
+        if cut and (groups + 1) * self.prompt_tokens + completion <= self.update.tokens_on(self.device):
+            groups += 1
+        read = groups * self.prompt_tokens + completion - rows
+        return Load(
+            tokens=read,
+            completion=completion,
+            queries=read,
+            keys=groups * self.prompt_tokens,
+            masked=tokens,
+            mask=(self.sampling.max_tokens - 1) * columns * (rows if cut or groups > 1 else 1),
+        )

@@ -1,9 +1,10 @@
 """Bytes on each device, part by part, in each phase of a step: rollout, the reference's look at it, update.
 
 Letters: P parameters, V vocabulary, D hidden width, I width of the MLP, Q and K widths of all query and of all key
-heads, L layers; T tokens of a micro-batch, padding included, N of them completion tokens; B rows generated at once, C
-tokens of room in each. w bytes of a weight, c of what matrices compute in, r of the residual stream and of a weight to
-be used. c = r = w, but c = 2 under mixed precision, and r = 2, too, where FSDP2 gathers in it.
+heads, L layers; T tokens that the model reads of a micro-batch, padding included, and N completion tokens that it is
+asked for; B rows generated at once, C tokens of room in each. w bytes of a weight, c of what matrices compute in, r of
+the residual stream and of a weight to be used. c = r = w, but c = 2 under mixed precision, and r = 2, too, where FSDP2
+gathers in it.
 
 Follows what this package does at its peak. That is the state after the first optimizer step, a micro-batch of the
 longest sequences, and completions that all reach the limit.
@@ -11,7 +12,7 @@ longest sequences, and completions that all reach the limit.
 
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.head import CHUNK_LOGITS
-from grpo_lightning.plan.job import Job
+from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.shape import (
     LINEARS,
     embedding_parameters,
@@ -206,55 +207,79 @@ def cast_bytes(job: Job) -> int:
     return 2 * (matrices + adapters)
 
 
-def layer_activations(job: Job, tokens: int) -> float:
-    """What a layer keeps for the backward pass; with t = T, h heads, k key heads:
+def attention_bytes(job: Job, load: Load) -> float:
+    """What attention keeps in a layer, with h heads: 2 Q c + 4 h for each query, which are itself, its result and a
+    statistic of its softmax; 2 K c for each key, with its value; but 2 Q c where there is a mask, for which keys are
+    copied for every head, only not on a CPU where prompts are shared; and the mask, c for each element.
 
-    t [2 D (4 + r) + inputs + q + 2 (Q + K n) c + 3 I c + 4 (2 + h)] + casts
+    A layer has a mask of its own where sequences are packed; in mixed precision, where autocast casts it or FSDP2 hands
+    each layer a copy of what it is called with; and on a GPU, whose kernel copies it unless its rows are multiples of 8
+    elements.
+    """
+    s, c = job.shape, job.compute_bytes
+    width = s.keys if job.shared and job.device == "cpu" else s.queries
+    own = not job.shared or job.casts or (job.mixed and job.sharded) or job.device != "cpu"
+    kept = load.queries * (2 * s.queries * c + FLOAT * s.heads)
+    return kept + 2 * c * (load.keys * s.keys + load.masked * width) + own * load.mask * c
 
-    Its two norms keep their input in float32 and, to train, the normed (r); the matrices their inputs; attention its
-    queries, keys, values (n times where prompts are shared) and result; the MLP gate, its activation and up; norms and
-    softmax 4 bytes per token and head. A norm of queries and keys adds q = (Q + K) (4 + c) + 4 (h + k), c, too, only to
-    train. Packed sequences in sdpa need a mask, T T c, and with it keys and values as wide as the queries: 2 (Q - K) c
-    more.
+
+def layer_activations(job: Job, load: Load) -> float:
+    """What a layer keeps for the backward pass; with h heads, k key heads:
+
+    T [2 D (4 + r) + inputs + q + o + 3 I c + 8] + attention + casts
+
+    Its two norms keep their input in float32 and, to train, the normed (r), and a statistic of 4 bytes each; the
+    matrices their inputs; the MLP gate, its activation and up. A norm of queries and keys adds
+    q = (Q + K) (4 + c) + 4 (h + k), c, too, only to train. Where prompts are shared, attention's result is kept once
+    more, in the order of the tokens, where the matrix behind it or its adapter trains: o = Q c.
     """
     s, c, trains = job.shape, job.compute_bytes, not job.lora_rank
     token = 2 * s.hidden * (FLOAT + trains * job.working_bytes) + input_bytes(job)
-    token += 2 * (s.queries + s.keys * job.copied_keys) * c + 3 * s.intermediate * c + FLOAT * (2 + s.heads)
+    token += 3 * s.intermediate * c + 2 * FLOAT
     if s.qk_norm:
         token += (s.queries + s.keys) * (FLOAT + trains * c) + FLOAT * (s.heads + s.kv_heads)
-    if job.masked:
-        token += tokens * c + 2 * (s.queries - s.keys) * c
-    return tokens * token + cast_bytes(job)
+    adapted = "o_proj" in (job.lora_modules or LINEARS) and not job.adapters_copy
+    if job.shared and (trains or adapted):
+        token += s.queries * c
+    return load.tokens * token + attention_bytes(job, load) + cast_bytes(job)
 
 
-def stored_activations(job: Job, tokens: int) -> float:
-    """L layers; checkpointed, only the residual stream that enters each: L T D r."""
+def stored_activations(job: Job, load: Load) -> float:
+    """L layers; checkpointed, only the residual stream that enters each: L T D r. Once for all layers, a mask: a byte
+    for each element, and where prompts are shared r, which is added to the scores. Where tokens stand is neglected: 8
+    bytes for each query and key.
+    """
+    mask = load.mask * (1 + job.shared * job.working_bytes)
     if job.checkpointing:
-        return job.shape.layers * tokens * job.shape.hidden * job.working_bytes
-    return job.shape.layers * layer_activations(job, tokens)
+        return mask + job.shape.layers * load.tokens * job.shape.hidden * job.working_bytes
+    return mask + job.shape.layers * layer_activations(job, load)
 
 
-def head_bytes(job: Job, tokens: int, completion: int) -> float:
+def head_bytes(job: Job, load: Load) -> float:
     """The last norm T D (4 + r), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: 3 of them in the forward pass (logits, log-probs, probabilities), or, in the backward pass, two beside the
-    gradient of the head, V D.
+    tokens: 4 of them in the forward pass (logits, log-probs, probabilities, their product), or, in the backward pass,
+    one beside the gradient of the head, V D r; of several chunks, the gradient of those before once more.
     """
     s, r = job.shape, job.working_bytes
-    chunk = FLOAT * min(completion, max(1, CHUNK_LOGITS // s.vocabulary)) * s.vocabulary
-    gradient = 0 if job.lora_rank else s.vocabulary * s.hidden * r
-    cast = (s.vocabulary + completion) * s.hidden * 2 if job.casts else 0
-    hidden = tokens * s.hidden * (FLOAT + 2 * r) + completion * s.hidden * r
-    return hidden + cast + max(3 * chunk, 2 * chunk + gradient)
+    rows = max(1, CHUNK_LOGITS // s.vocabulary)
+    chunk = FLOAT * min(load.completion, rows) * s.vocabulary
+    gradient = embedding_gradient(job)
+    before = gradient if load.completion > rows else 0.0
+    cast = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
+    hidden = load.tokens * s.hidden * (FLOAT + 2 * r) + load.completion * s.hidden * r
+    return hidden + cast + before + max(4 * chunk, chunk + gradient)
 
 
-def backward_bytes(job: Job, tokens: int) -> float:
-    """In a layer: gradients of the MLP's insides, 2 T I c beyond what they replace, of the stream, 2 T D r, and of one
-    matrix, D I r; checkpointed, also all that a layer keeps.
+def backward_bytes(job: Job, load: Load) -> float:
+    """In a layer: gradients of the MLP's insides, 2 T I c beyond what they replace, or of all that attention keeps,
+    when the MLP's 3 T I c are gone; of the stream, 2 T D r; and of one matrix, D I r. Checkpointed, also all that a
+    layer keeps.
     """
-    s = job.shape
-    gradients = 2 * tokens * (s.intermediate * job.compute_bytes + s.hidden * job.working_bytes)
+    s, inside = job.shape, load.tokens * job.shape.intermediate * job.compute_bytes
+    gradients = max(2 * inside, attention_bytes(job, load) - 3 * inside)
+    gradients += 2 * load.tokens * s.hidden * job.working_bytes
     matrix = dequantized(job) if job.lora_rank else s.hidden * s.intermediate * job.working_bytes
-    return gradients + matrix + (layer_activations(job, tokens) if job.checkpointing else 0)
+    return gradients + matrix + (layer_activations(job, load) if job.checkpointing else 0)
 
 
 def embedding_gradient(job: Job) -> float:
@@ -283,13 +308,13 @@ def micro_batch_peak(job: Job, rows: int, *, first: bool) -> Parts:
     backward pass and the embedding's. The first micro-batch of a step finds no gradients: they come as activations go.
     Sharded, each makes whole ones of its own, a layer at a time.
     """
-    tokens, gradients = job.tokens(rows), 0.0 if job.offload else gradient_bytes(job)
-    stored = stored_activations(job, tokens)
+    load, gradients = job.load(rows), 0.0 if job.offload else gradient_bytes(job)
+    stored = stored_activations(job, load)
     before = 0.0 if first else gradients
     head = embedding_gradient(job) if first or job.sharded else 0.0
     peaks = {
-        "head": before + stored + head_bytes(job, tokens, rows * job.sampling.max_tokens),
-        "layer": before + stored + head + backward_bytes(job, tokens) + scattered(job),
+        "head": before + stored + head_bytes(job, load),
+        "layer": before + stored + head + backward_bytes(job, load) + scattered(job),
         "embedding": gradients + last_gradients(job),
     }
     most = max(peaks, key=lambda name: peaks[name])
@@ -312,13 +337,15 @@ def update(job: Job) -> Parts:
 
 def look(job: Job) -> Parts:
     """While the reference, or the policy itself, reads the rollout without gradients: beside what is held and gathered,
-    the larger of a layer, T (3 I c + 3 D r), and the head.
+    the largest of a layer's MLP, T (3 I c + 3 D r), its attention, T ((Q + 2 K) c + 3 D r) and what it would keep, and
+    the head.
     """
-    rows, s = job.micro_batch_rows, job.shape
-    tokens = job.tokens(rows)
-    layer = tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.working_bytes)
-    head = head_bytes(job, tokens, rows * job.sampling.max_tokens)
-    return held(job) | {"gathered": gathered(job), "working": max(layer + dequantized(job), head)}
+    load, s, c = job.load(job.micro_batch_rows), job.shape, job.compute_bytes
+    stream = 3 * load.tokens * s.hidden * job.working_bytes + dequantized(job)
+    mlp = 3 * load.tokens * s.intermediate * c
+    attention = load.tokens * (s.queries + 2 * s.keys) * c + attention_bytes(job, load)
+    working = max(stream + mlp, stream + attention, head_bytes(job, load))
+    return held(job) | {"gathered": gathered(job), "working": working}
 
 
 def phases(job: Job) -> dict[str, Parts]:

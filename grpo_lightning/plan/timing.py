@@ -119,11 +119,17 @@ def micro_batches(job: Job) -> int:
 
 
 def pass_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
-    """One forward pass over the whole rollout: FLOPs / rate + micro-batches x weight traffic / bandwidth."""
-    count = sequences(job)
-    flops = forward_flops(job, job.tokens(count), job.sequence, count * job.sampling.max_tokens)
+    """One forward pass over the whole rollout, as so many micro-batches as are full: FLOPs / rate + weight traffic /
+    bandwidth, the latter for each that is begun.
+
+    Where prompts are shared, a completion's attention has a mask, and so computes what it hides, too: that of twice S.
+    """
+    load, full = job.load(job.micro_batch_rows), sequences(job) / job.micro_batch_rows
+    prompts, sequence = (load.keys, 2 * job.sequence) if job.shared else (0, job.sequence)
+    flops = forward_flops(job, prompts, job.prompt_tokens, 0)
+    flops += forward_flops(job, load.tokens - prompts, sequence, load.completion)
     reading = micro_batches(job) * weight_traffic(job) / (efficiency.bandwidth * hardware.bandwidth)
-    return flops / rate(job, hardware, efficiency) + reading
+    return full * flops / rate(job, hardware, efficiency) + reading
 
 
 def optimizer_steps(job: Job) -> int:
