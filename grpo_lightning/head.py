@@ -33,18 +33,20 @@ def token_logprobs(
     rows = max(1, CHUNK_LOGITS // vocabulary)
     weight = plain_head(policy)
     if len(targets) <= rows:
-        logprobs, entropy = _through_autograd(policy, hidden, targets, temperature)
+        logprobs, entropy = _through_autograd(policy, hidden, targets, temperature, entropy_gradient)
     elif weight is not None:
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        logprobs, entropy = _Fused.apply(hidden, weight, targets, temperature, rows, dtype)  # type: ignore[no-untyped-call]
+        logprobs, entropy = _Fused.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, targets, temperature, rows, dtype, entropy_gradient
+        )
     else:
         found = [
-            checkpoint(_through_autograd, policy, h, t, temperature, use_reentrant=False)
+            checkpoint(_through_autograd, policy, h, t, temperature, entropy_gradient, use_reentrant=False)
             for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
         ]
         logprobs, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return logprobs, entropy if entropy_gradient else entropy.detach()
+    return logprobs, entropy
 
 
 def distribution(
@@ -54,11 +56,11 @@ def distribution(
 
     With k where a logit z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z.
     """
-    largest, at = logits.max(dim=-1, keepdim=True)
+    largest, at = logits.max(dim=-1)
     p = torch.softmax(logits, dim=-1)
-    log_p = p.gather(1, at).log()
-    logprobs = (logits.gather(1, targets[:, None]) - largest + log_p).squeeze(1)
-    return p, logprobs, (largest - log_p).squeeze(1) - torch.linalg.vecdot(p, logits)
+    log_p = p.gather(1, at[:, None]).squeeze(1).log()
+    logprobs = logits.gather(1, targets[:, None]).squeeze(1) - largest + log_p
+    return p, logprobs, largest - log_p - (p * logits).sum(dim=-1)
 
 
 def logits_gradient(
@@ -88,6 +90,7 @@ class _Fused(torch.autograd.Function):
         temperature: float,
         rows: int,
         dtype: torch.dtype,
+        entropy_gradient: bool,
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
         used = weight.to(dtype)
         found = [
@@ -98,13 +101,15 @@ class _Fused(torch.autograd.Function):
         ctx.how = temperature, rows, dtype
         ctx.set_materialize_grads(False)
         logprobs, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
-    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "V D"] | None, None, None, None, None]:
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "V D"] | None, None, None, None, None, None]:
         hidden, weight, targets = ctx.saved_tensors
         temperature, rows, dtype = ctx.how
         used = weight.to(dtype)
@@ -121,7 +126,7 @@ class _Fused(torch.autograd.Function):
             of_hidden[part] = of_logits @ used
             if of_weight is not None:
                 _add_product(of_weight, of_logits.T, h)
-        return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None, None, None
+        return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None, None, None, None
 
 
 def _add_product(total: Float[Tensor, "V D"], one: Float[Tensor, "V N"], other: Float[Tensor, "N D"]) -> None:
@@ -139,10 +144,15 @@ def _logits(hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], temperat
 
 
 def _through_autograd(
-    policy: PreTrainedModel, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], temperature: float
+    policy: PreTrainedModel,
+    hidden: Float[Tensor, "N D"],
+    targets: Int[Tensor, " N"],
+    temperature: float,
+    entropy_gradient: bool,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     logits = project(policy, hidden)
-    logprobs, entropy = _Chosen.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
+    logits = logits if temperature == 1 else logits / temperature
+    logprobs, entropy = _Chosen.apply(logits, targets, entropy_gradient)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
@@ -151,18 +161,20 @@ class _Chosen(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
+        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], entropy_gradient: bool
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
         p, logprobs, entropy = distribution(logits, targets)
         ctx.save_for_backward(p, targets, entropy)
         ctx.set_materialize_grads(False)
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
-    ) -> tuple[Float[Tensor, "N V"], None]:
+    ) -> tuple[Float[Tensor, "N V"], None, None]:
         p, targets, entropy = ctx.saved_tensors
         first = torch.zeros_like(entropy) if of_logprobs is None else of_logprobs
-        return logits_gradient(p, targets, entropy, first, of_entropy), None
+        return logits_gradient(p, targets, entropy, first, of_entropy), None, None

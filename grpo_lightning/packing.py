@@ -32,6 +32,16 @@ class Span(NamedTuple):
     prompt_length: int = 0
 
 
+class Masks:
+    """What is added to the scores, by type and window: made once, for else each layer would keep its own.
+
+    No dataclass and no dictionary: FSDP2 hands each layer copies of those.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[torch.dtype, int | None], Float[Tensor, "_ 1 T C"]] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rectangle:
     """S sequences, padded to T queries and C = L + T keys, of which the first L are the prompt's."""
@@ -43,8 +53,7 @@ class Rectangle:
     """None: no prompt, and each query sees the keys up to its own. One for all, where all prompts are as long."""
     kept: Int[Tensor, " M"]
     """Which of the S x T are no padding."""
-    masks: dict[tuple[torch.dtype, int | None], Float[Tensor, "_ 1 T C"]] = field(default_factory=dict)
-    """What is added to the scores, by type and window: made once, for else each layer would keep its own."""
+    masks: Masks = field(default_factory=Masks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +152,10 @@ def _rectangle(
     k, v = _taken(key, rectangle.keys), _taken(value, rectangle.keys)
     mask = None
     if rectangle.seen is not None or window is not None:
-        kind = query.dtype, window
-        mask = rectangle.masks.get(kind)
+        kind = _attended(query), window
+        mask = rectangle.masks.made.get(kind)
         if mask is None:
-            mask = rectangle.masks[kind] = _mask(rectangle, positions, query.dtype, window)
+            mask = rectangle.masks.made[kind] = _mask(rectangle, positions, *kind)
     grouped = q.shape[1] != k.shape[1]
     if grouped and mask is not None and q.device.type != "cpu":  # no kernel of theirs takes both
         k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
@@ -159,14 +168,22 @@ def _rectangle(
 def _mask(
     rectangle: Rectangle, positions: Int[Tensor, " N"], dtype: torch.dtype, window: int | None
 ) -> Float[Tensor, "_ 1 T C"]:
-    """0 where a query sees a key, else -inf."""
+    """0 where a query sees a key, else -inf. Rows lie multiples of 8 elements apart: a GPU's kernel copies others."""
     width = rectangle.queries.shape[1]
     seen = rectangle.seen
     if seen is None:
         seen = torch.ones((1, width, width), dtype=torch.bool, device=positions.device).tril()
     if window is not None:
         seen = seen & (positions[rectangle.queries][:, :, None] - positions[rectangle.keys][:, None] < window)
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
+    columns = seen.shape[2]
+    mask = torch.zeros((*seen.shape[:2], -(-columns // 8) * 8), dtype=dtype, device=seen.device)[:, :, :columns]
+    return mask.masked_fill_(~seen, -torch.inf)[:, None]
+
+
+def _attended(query: Float[Tensor, "..."]) -> torch.dtype:
+    """The type that attention computes in, to which autocast would cast the mask for each layer."""
+    kind = query.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
 
 
 def _taken(states: Float[Tensor, "N H D"], places: Int[Tensor, "S T"]) -> Float[Tensor, "S H T D"]:
@@ -180,5 +197,5 @@ def _moved(rectangle: Rectangle, device: torch.device) -> Rectangle:
         keys=rectangle.keys.to(device),
         seen=None if rectangle.seen is None else rectangle.seen.to(device),
         kept=rectangle.kept.to(device),
-        masks={},
+        masks=Masks(),
     )

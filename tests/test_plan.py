@@ -592,7 +592,7 @@ def test_shared_prompts_by_hand() -> None:
 
     Per token norms 64, inputs 32, MLP 96, two statistics 8, attention's result once more 16. Attention: queries and
     results 32 and statistics 8 for each query, 2 x 2 x 4 for each key. On a GPU, keys behind the mask are twice as
-    wide, and a layer has its own mask, 4 x 4 x 7. All layers share a mask of 1 + 4 bytes.
+    wide. All layers share a mask of 1 + 4 bytes.
     """
     shared = job(update=SHARED, device="cpu")
     group = Load(tokens=11, completion=10, queries=11, keys=3, masked=14, mask=28)
@@ -600,7 +600,7 @@ def test_shared_prompts_by_hand() -> None:
     assert shared.load(3) == Load(tokens=18, completion=15, queries=18, keys=6, masked=21, mask=84)
     layer = 11 * 216 + 11 * 40 + 17 * 16
     assert layer_activations(shared, group) == layer
-    assert layer_activations(job(update=SHARED), group) == layer + 14 * 16 + 4 * 28
+    assert layer_activations(job(update=SHARED), group) == layer + 14 * 16
     assert stored_activations(shared, group) == 2 * layer + 5 * 28
 
 
@@ -634,8 +634,8 @@ def test_micro_batches_of_shared_prompts_by_hand() -> None:
 
 
 def test_the_head_by_hand() -> None:
-    """14 tokens, 10 of completions asked for: 14 x 4 x 12 + 10 x 4 x 4 of hidden states, 4 x 4 x 10 x 10 of logits."""
-    assert head_bytes(job(), job().load(2)) == 672 + 160 + 1600
+    """14 tokens, 10 of completions asked for: 14 x 4 x 12 + 10 x 4 x 4 of hidden states, 3 x 4 x 10 x 10 of logits."""
+    assert head_bytes(job(), job().load(2)) == 672 + 160 + 1200
 
 
 def test_the_head_is_cut_into_chunks() -> None:
@@ -647,16 +647,16 @@ def test_the_head_is_cut_into_chunks() -> None:
         head_bytes(wide, Load(tokens=rows, completion=rows, queries=rows, keys=rows)) for rows in (1, 32, 100)
     )
     hidden = 4 * 4 + 4 * 12  # float32 per completion token and token
-    assert full == 32 * hidden + 4 * 2**27
+    assert full == 32 * hidden + 3 * 2**27
     assert more - full == 68 * hidden + 2**24
     assert one == hidden + 2**22 + 2**24
 
 
 def test_an_update_by_hand() -> None:
-    """Two sequences: stored 2 layers x 14 x 256 = 7168; the head, 672 + 160 + 1600, is more than a layer's backward
+    """Two sequences: stored 2 layers x 14 x 256 = 7168; the head, 672 + 160 + 1200, is more than a layer's backward
     pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 = 1216.
     """
-    expected = {"gathered": 0, "gradients": 0, "activations": 7168, "working": 2432}
+    expected = {"gathered": 0, "gradients": 0, "activations": 7168, "working": 2032}
     assert update(job(prompts=1)) == held(job()) | expected
     assert update(job()) == held(job()) | expected | {"gradients": 1200}
 
@@ -680,7 +680,7 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
 
 def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
     """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
-    1200 + 3584 + 1216 bytes are less than the first one's 7168 + 2432.
+    1200 + 3584 + 1216 bytes are less than the first one's 7168 + 2032.
     """
     assert update(job(update=replace(PADDED, minibatches=2))) == update(job())
     assert update(job(prompts=1, group_size=3))["gradients"] == 0
@@ -712,7 +712,7 @@ def test_a_sharded_update_gathers_layer_by_layer() -> None:
 
 def test_a_sharded_micro_batch_makes_gradients_of_its_own() -> None:
     """A later one has beside the share of half of 296 x 4 the head's 144 anew; a layer's backward pass is 1216 + 1024
-    of it, more than the head's 672 + 160 + 1440.
+    of it, more than the head's 672 + 160 + 1080.
     """
     later = micro_batch_peak(job(gpus=2, shards=2, shape=replace(TOY, vocabulary=9)), 2, first=False)
     assert later == {"gradients": 592, "activations": 7168, "working": 144 + 1216 + 1024}

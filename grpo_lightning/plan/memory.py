@@ -210,17 +210,14 @@ def cast_bytes(job: Job) -> int:
 def attention_bytes(job: Job, load: Load) -> float:
     """What attention keeps in a layer, with h heads: 2 Q c + 4 h for each query, which are itself, its result and a
     statistic of its softmax; 2 K c for each key, with its value; but 2 Q c where there is a mask, for which keys are
-    copied for every head, only not on a CPU where prompts are shared; and the mask, c for each element.
-
-    A layer has a mask of its own where sequences are packed; in mixed precision, where autocast casts it or FSDP2 hands
-    each layer a copy of what it is called with; and on a GPU, whose kernel copies it unless its rows are multiples of 8
-    elements.
+    copied for every head, only not on a CPU where prompts are shared. Where sequences are packed each layer has a mask
+    of its own, c for each element.
     """
     s, c = job.shape, job.compute_bytes
     width = s.keys if job.shared and job.device == "cpu" else s.queries
-    own = not job.shared or job.casts or (job.mixed and job.sharded) or job.device != "cpu"
+    own = 0 if job.shared else load.mask * c
     kept = load.queries * (2 * s.queries * c + FLOAT * s.heads)
-    return kept + 2 * c * (load.keys * s.keys + load.masked * width) + own * load.mask * c
+    return kept + 2 * c * (load.keys * s.keys + load.masked * width) + own
 
 
 def layer_activations(job: Job, load: Load) -> float:
@@ -246,10 +243,10 @@ def layer_activations(job: Job, load: Load) -> float:
 
 def stored_activations(job: Job, load: Load) -> float:
     """L layers; checkpointed, only the residual stream that enters each: L T D r. Once for all layers, a mask: a byte
-    for each element, and where prompts are shared r, which is added to the scores. Where tokens stand is neglected: 8
+    for each element, and where prompts are shared c, which is added to the scores. Where tokens stand is neglected: 8
     bytes for each query and key.
     """
-    mask = load.mask * (1 + job.shared * job.working_bytes)
+    mask = load.mask * (1 + job.shared * job.compute_bytes)
     if job.checkpointing:
         return mask + job.shape.layers * load.tokens * job.shape.hidden * job.working_bytes
     return mask + job.shape.layers * layer_activations(job, load)
@@ -257,7 +254,7 @@ def stored_activations(job: Job, load: Load) -> float:
 
 def head_bytes(job: Job, load: Load) -> float:
     """The last norm T D (4 + r), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: 4 of them in the forward pass (logits, log-probs, probabilities, their product), or, in the backward pass,
+    tokens: 3 of them in the forward pass (logits, log-probs, probabilities), or, in the backward pass,
     one beside the gradient of the head, V D r; of several chunks, the gradient of those before once more.
     """
     s, r = job.shape, job.working_bytes
@@ -267,7 +264,7 @@ def head_bytes(job: Job, load: Load) -> float:
     before = gradient if load.completion > rows else 0.0
     cast = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
     hidden = load.tokens * s.hidden * (FLOAT + 2 * r) + load.completion * s.hidden * r
-    return hidden + cast + before + max(4 * chunk, chunk + gradient)
+    return hidden + cast + before + max(3 * chunk, chunk + gradient)
 
 
 def backward_bytes(job: Job, load: Load) -> float:
