@@ -34,7 +34,7 @@ from grpo_lightning.adapters import AdapterConfig, add_adapter
 from grpo_lightning.attention import take_plans
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
 from grpo_lightning.generation import SamplingConfig
-from grpo_lightning.generation.cache import preallocated_cache
+from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.packing import shared_prompts
@@ -50,12 +50,12 @@ from grpo_lightning.plan.memory import (
     head_bytes,
     held,
     input_bytes,
+    kept_casts,
     last_gradients,
     layer_activations,
     micro_batch_peak,
     on_host,
     phases,
-    repeat_bytes,
     rollout,
     sampling_bytes,
     scattered,
@@ -281,13 +281,15 @@ def test_weights_in_bfloat16_need_no_cast() -> None:
 
 
 def test_the_cache_by_hand() -> None:
-    """2 layers x 8 rows x 8 tokens x K = 2 x (4 + 4) bytes; in mixed precision 4 + 2, in bfloat16 2 + 2, and so where
-    FSDP2 casts all that a layer gets.
+    """2 layers x (4 prompts x 3 + 8 rows x 5 tokens) x K = 2 x 2 x 4 bytes; in mixed precision or bfloat16 2 of them.
+
+    Attention that knows no shared prompts keeps 8 x 8 tokens.
     """
-    assert cache_bytes(job()) == 2048
-    assert cache_bytes(job(mixed=True)) == 1536
-    assert cache_bytes(job(dtype="bfloat16")) == 1024
-    assert cache_bytes(job(mixed=True, fsdp=True)) == 1024
+    assert cache_bytes(job()) == 1664
+    assert cache_bytes(job(attention="flash_attention_2")) == 2048
+    assert cache_bytes(job(mixed=True)) == 832
+    assert cache_bytes(job(dtype="bfloat16")) == 832
+    assert cache_bytes(job(mixed=True, fsdp=True)) == 832
 
 
 def test_a_round_is_as_many_prompts_as_rows_allow() -> None:
@@ -299,42 +301,49 @@ def test_a_round_is_as_many_prompts_as_rows_allow() -> None:
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
-    """Keys are float32 even in mixed precision: the rotary embedding that turns them is."""
+    """Keys, too, are kept in the type that matrices compute in."""
     config = CONFIGS["qwen3"]
     model = AutoModelForCausalLM.from_config(config).eval()
-    cache = preallocated_cache(config, 8)
+    take_plans(model)
+    cache = SharedCache(model, max_tokens=5)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
-        model.base_model(torch.zeros((4, 3), dtype=torch.long), past_key_values=cache, use_cache=True)
-        cache.batch_repeat_interleave(2)
-    allocated = sum(layer.key_buffer.nbytes + layer.value_buffer.nbytes for layer in cache.layers)
+        cache.admit([[0, 1, 2]] * 4, group_size=2)
+        cache.step(torch.zeros(8, dtype=torch.long))
+    states = (pair for part in (cache.prompts, cache.completions) for pair in part.values())
+    allocated = sum(keys.nbytes + values.nbytes for keys, values in states)
     assert allocated == cache_bytes(job(shape=shape_of(config), mixed=mixed))
 
 
 def test_drawing_a_token_by_hand() -> None:
-    """8 rows x 10 tokens x 4 bytes, 5 times; 10 times where top_p sorts them; a mask of a byte more for top_k."""
-    assert sampling_bytes(job()) == 1600
-    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_p=0.9))) == 3200
-    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_k=2))) == 1600 + 80
-
-
-def test_repeating_and_decoding_by_hand() -> None:
-    """Logits are 8 x 10 x 4 = 320 bytes. Of a layer's cache of 1024, 3 / 8 are filled and a half is the prompts'.
-    Mixed: logits of 2 bytes, and a head of 10 x 4 or keys of 8 x 8 x 2 elements, cast to 2.
+    """8 rows x 10 tokens x 4 bytes: logits, probabilities and their sums; a temperature makes one more. Instead of the
+    sums, top_p has 6, and top_k 1 and a mask of a byte. Sums of 512 tokens are those of 2 blocks.
     """
-    assert repeat_bytes(job()) == 320 + 384 + 512
-    assert decode_bytes(job()) == 320 + 320
-    assert decode_bytes(job(dtype="bfloat16")) == 320 + 320 + 160
-    assert decode_bytes(job(mixed=True)) == 320 + 320 + 160 + 80
-    assert decode_bytes(job(mixed=True, sampling=SamplingConfig(max_tokens=47))) == 320 + 8 * 50 * 2 * 2
+    assert sampling_bytes(job()) == 960
+    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, temperature=0.5))) == 1280
+    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_p=0.9))) == 2560
+    assert sampling_bytes(job(sampling=SamplingConfig(max_tokens=5, top_k=2))) == 640 + 320 + 80
+    assert sampling_bytes(job(shape=replace(TOY, vocabulary=512))) == 2 * 4 * 8 * 512
+
+
+def test_decoding_takes_memory_by_hand() -> None:
+    """Scores of 8 rows, 2 heads and 8 tokens, and their softmax; 8 x 400 logits, which are of 2 bytes at first; or,
+    of completions as long as 64, the keys and values of one layer, with their copy. Casts of 240 + 40 weights are kept.
+    """
+    assert decode_bytes(job()) == 2 * 8 * 2 * 8 * 4
+    assert decode_bytes(job(dtype="bfloat16")) == 2 * 8 * 2 * 8 * 2
+    assert decode_bytes(job(dtype="bfloat16", shape=replace(TOY, vocabulary=400))) == 8 * 400 * 6
+    assert decode_bytes(job(shape=replace(TOY, kv_heads=2, head_dim=9, heads=2))) == 2 * 8 * 5 * 18 * 4
+    assert kept_casts(job()) == kept_casts(job(mixed=True, fsdp=True)) == 0
+    assert kept_casts(job(mixed=True)) == 2 * (240 + 40)
 
 
 def test_a_rollout_by_hand() -> None:
-    """Rows: 8 x (5 x 16 + 8 x 8) = 1152. Drawing, 1600, is more than a prefill of 12 tokens, 12 x 30 x 4 = 1440.
+    """Rows: 8 x 5 x 4 = 160. A prefill of 12 tokens, 12 x 30 x 4 = 1440, is more than a step's 1024.
 
     Sharded, a whole copy of 1200 bytes is gathered, 600 in mixed precision; or, layerwise, 44 weights and two layers of
     128, which are all of this shape.
     """
-    assert rollout(job()) == held(job()) | {"gathered": 0, "cache": 2048, "working": 1152 + 1600}
+    assert rollout(job()) == held(job()) | {"gathered": 0, "cache": 1664, "working": 160 + 1440}
     assert rollout(job(gpus=2, shards=2))["gathered"] == 1200
     assert rollout(job(gpus=2, shards=2, mixed=True))["gathered"] == 600
     deeper = job(gpus=2, shards=2, layerwise=True, shape=replace(TOY, layers=9))
@@ -745,15 +754,16 @@ def test_a_pass_over_shared_prompts_by_hand() -> None:
 
 
 def test_decoding_by_hand() -> None:
-    """A step reads (240 + 40) x 4 bytes of weights, 2048 x 5.5 / 8 of the cache, 2 x 1600 of logits: 5728 at a byte a
-    second. In two rounds each reads the weights again and half of the rest.
+    """A step reads (240 + 40) x 4 bytes of weights, of the cache 4 x 3 + 8 x 2.5 tokens of 32, and 2 x 960 of logits:
+    4064 at a byte a second. In two rounds each reads the weights again and half of the rest. Casts are read as such.
     """
     fast = replace(UNIT, flops=1e9, flops32=1e9)
-    assert decode_seconds(job(), fast, PERFECT) == 5 * (1120 + 1408 + 3200)
+    assert decode_seconds(job(), fast, PERFECT) == 5 * (1120 + 1024 + 1920)
     two = job(sampling=SamplingConfig(max_tokens=5, max_rows=4))
-    assert decode_seconds(two, fast, PERFECT) == 2 * 5 * (1120 + 704 + 1600)
+    assert decode_seconds(two, fast, PERFECT) == 2 * 5 * (1120 + 512 + 960)
     slow = replace(PERFECT, layer_seconds=1.0)
-    assert decode_seconds(job(), fast, slow) == 5 * (5728 + 2)
+    assert decode_seconds(job(), fast, slow) == 5 * (4064 + 2)
+    assert decode_seconds(job(mixed=True), fast, PERFECT) == 5 * (560 + 512 + 1920)
 
 
 def test_decoding_is_bound_by_flops_where_these_take_longer() -> None:

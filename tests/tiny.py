@@ -25,7 +25,9 @@ END = 1
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}="
 
 
-def tiny_policy(family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def tiny_policy(
+    family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
+) -> PreTrainedModel:
     """A random two-layer model whose logits are spread out enough that sampling is not uniform."""
     common = {"vocab_size": len(VOCABULARY), "eos_token_id": END, "pad_token_id": 0, "bos_token_id": None}
     width = {
@@ -45,7 +47,7 @@ def tiny_policy(family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = to
         ),
     }[family]()
     with seeded("tiny", family, seed):
-        policy = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        policy = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     disable_dropout(policy)
     take_plans(policy)
     return policy.train()

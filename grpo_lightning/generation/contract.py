@@ -32,7 +32,7 @@ class SamplingConfig:
     stop_token_ids: tuple[int, ...] = ()
     """Tokens that end a completion, besides the model's own end tokens."""
     max_rows: int = 1024
-    """Completions generated at once; more wait for the next round."""
+    """Completions generated at once; more wait for their place."""
 
     def __post_init__(self) -> None:
         checks = {

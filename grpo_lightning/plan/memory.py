@@ -11,6 +11,8 @@ longest sequences, and completions that all reach the limit.
 """
 
 from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation.sampling import BLOCK
+from grpo_lightning.generation.shared_cache import PREFILL_TOKENS
 from grpo_lightning.head import CHUNK_LOGITS
 from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.shape import (
@@ -83,73 +85,78 @@ def two_layers(job: Job) -> float:
 # ------------------------------------------------------------------------------------------------------------- rollout
 
 
+def cached_tokens(job: Job, prompt: float, own: float) -> float:
+    """P prompt + B own: a prompt is kept once for its group; for each row where attention is not `sdpa`."""
+    return (job.prompts_at_once if job.attention == "sdpa" else job.rows) * prompt + job.rows * own
+
+
 def cache_bytes(job: Job) -> float:
-    """L B C K (key bytes + value bytes): a full buffer for every row.
-
-    Rotary embeddings are of the residual stream's type, r, and so are the keys they turn; values are of the matrices'.
-    """
-    s = job.shape
-    return s.layers * job.rows * job.sequence * s.keys * (max(job.working_bytes, job.compute_bytes) + job.compute_bytes)
+    """2 L K c for each token that is kept: of all prompts, and of completions as if all reached the limit."""
+    tokens = cached_tokens(job, job.prompt_tokens, job.sampling.max_tokens)
+    return 2 * job.shape.layers * tokens * job.shape.keys * job.compute_bytes
 
 
-def sampling_copies(sampling: SamplingConfig) -> float:
+def sampling_copies(sampling: SamplingConfig, vocabulary: int) -> float:
     """How many times B x V floats are alive while a token is drawn.
 
-    Logits, scaled logits, log-probs, probabilities and their cumulative sum are 5. top_p holds beside the first four
-    the sorted values, their order (8 bytes), the sum before each, the zeros and what is scattered into them: 10. Other
-    truncation adds a mask (1 byte) to the 5, a repetition penalty the mask of tokens seen.
+    Logits and probabilities are 2; a temperature adds the scaled logits, a repetition penalty a mask of tokens seen (1
+    byte) and the penalised logits, also scaled. Beside them are the cumulative sums of a small vocabulary, 1; for top_k
+    and min_p a mask and what it leaves, 1.25; for top_p the sorted values, their order (8 bytes), the sum before each,
+    the zeros and what is scattered into them, 6.
     """
-    copies = 10.0 if sampling.top_p < 1 else 5.0 + 0.25 * (sampling.top_k > 0 or sampling.min_p > 0)
-    return copies + 0.25 * (sampling.repetition_penalty != 1)
+    scaled = sampling.temperature not in (0, 1)
+    copies = 2.0 + scaled + (sampling.repetition_penalty != 1) * (1.25 + scaled)
+    truncating = 6.0 if sampling.top_p < 1 else 1.25 * (sampling.top_k > 0 or sampling.min_p > 0)
+    return copies + max(truncating, 1.0 * (vocabulary < 2 * BLOCK))
 
 
 def rows_bytes(job: Job) -> float:
-    """Per row: token 8, log-prob 4 and uniform number 4 for each completion token, a mask of 8 for each of all C."""
-    return job.rows * (16 * job.sampling.max_tokens + 8 * job.sequence)
+    """A uniform number, 4, for each token to come."""
+    return job.rows * 4 * job.sampling.max_tokens
 
 
 def sampling_bytes(job: Job) -> float:
     """copies x 4 B V."""
-    return sampling_copies(job.sampling) * FLOAT * job.rows * job.shape.vocabulary
+    return sampling_copies(job.sampling, job.shape.vocabulary) * FLOAT * job.rows * job.shape.vocabulary
 
 
 def prefill_bytes(job: Job) -> float:
-    """3 I c + 3 D r for each prompt token: the MLP's gate, up and product, beside the stream and its norm."""
-    tokens, s = job.prompts_at_once * job.prompt_tokens, job.shape
+    """3 I c + 3 D r for each prompt token at once: the MLP's gate, up and product, beside the stream and its norm."""
+    s = job.shape
+    tokens = min(job.prompts_at_once * job.prompt_tokens, max(PREFILL_TOKENS, job.prompt_tokens))
     return tokens * (3 * s.intermediate * job.compute_bytes + 3 * s.hidden * job.working_bytes)
 
 
-def repeat_bytes(job: Job) -> float:
-    """When a group's rows get their prompt's state: logits 4 B V, one layer's filled cache of B rows once more, and
-    what it was copied from.
-    """
-    layer = cache_bytes(job) / job.shape.layers
-    copied = layer * job.prompt_tokens / job.sequence + layer / job.group_size
-    return FLOAT * job.rows * job.shape.vocabulary + copied
-
-
 def decode_bytes(job: Job) -> float:
-    """The last logits, 4 B V, beside the next: 4 B V, and B V c where they are not float32 at first. Mixed precision
-    also casts the head to the matrices' type, V D c, and one layer's keys, B C K c, of which the larger counts.
+    """The next logits: 4 B V, and B V c where they are not float32 at first; or one layer's scores and their softmax,
+    2 B H C c, H heads, or its completions, B T K c, twice, as their room grows. The largest counts.
     """
     s, c = job.shape, job.compute_bytes
-    logits = job.rows * s.vocabulary
-    head = FLOAT * logits + (logits * c if c == 2 else 0) + (s.vocabulary * s.hidden * c if job.casts else 0)
-    keys = job.rows * job.sequence * s.keys * c if job.casts else 0
-    return FLOAT * logits + max(head, keys)
+    logits = job.rows * s.vocabulary * (FLOAT + (c if c == 2 else 0))
+    scores = 2 * job.rows * s.heads * job.sequence * c
+    growing = 2 * job.rows * job.sampling.max_tokens * s.keys * c
+    return max(logits, scores, growing)
 
 
-WORK = (prefill_bytes, repeat_bytes, decode_bytes, sampling_bytes)
+def kept_casts(job: Job) -> float:
+    """2 bytes for each element of matrices and head that trains and that autocast casts: once for the rollout."""
+    if not job.casts:
+        return 0.0
+    s = job.shape
+    return 2 * (job.adapters if job.lora_rank else s.layers * layer_matrices(s) + s.vocabulary * s.hidden)
+
+
+WORK = (prefill_bytes, decode_bytes, sampling_bytes)
 
 
 def rollout(job: Job) -> Parts:
-    """While completions are generated: what is held, the weights that are gathered, the cache, and the largest of
-    prefill, its repetition, decoding and drawing a token. For an engine with weights of its own: see `elsewhere`.
+    """While completions are generated: what is held, the weights that are gathered or cast, the cache, and the largest
+    of prefill, decoding and drawing a token. For an engine with weights of its own: see `elsewhere`.
     """
     if not job.colocated:
         return held(job) | elsewhere(job)
     return held(job) | {
-        "gathered": gathered(job),
+        "gathered": gathered(job) + kept_casts(job),
         "cache": cache_bytes(job),
         "working": rows_bytes(job) + max(work(job) for work in WORK) + dequantized(job),
     }

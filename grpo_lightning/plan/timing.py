@@ -7,7 +7,7 @@ Letters as in `memory`; M elements of all matrices of the layers, S tokens of a 
 from dataclasses import dataclass
 
 from grpo_lightning.plan.job import NF4_BYTES, Job
-from grpo_lightning.plan.memory import Parts, cache_bytes, sampling_bytes
+from grpo_lightning.plan.memory import Parts, cache_bytes, cached_tokens, kept_casts, sampling_bytes
 from grpo_lightning.plan.shape import layer_matrices, parameters
 
 
@@ -86,12 +86,13 @@ def decode_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> floa
 
     A step reads all weights, the cache as it is filled on average (the prompt and half the completion), and writes and
     reads each of the B x V copies. A round is as many prompts as are generated at once. vLLM launches a step at once,
-    and reads its weights in 16 bits.
+    and reads its weights in 16 bits; weights that are cast for the whole rollout are read so, too.
     """
     tokens = job.sampling.max_tokens
     filled = job.prompt_tokens + tokens / 2
-    weights = weight_traffic(job) if job.colocated else 2 * parameters(job.shape)
-    traffic = weights + cache_bytes(job) * filled / job.sequence + 2 * sampling_bytes(job)
+    weights = (kept_casts(job) or weight_traffic(job)) if job.colocated else 2 * parameters(job.shape)
+    read = cached_tokens(job, job.prompt_tokens, tokens / 2) / cached_tokens(job, job.prompt_tokens, tokens)
+    traffic = weights + cache_bytes(job) * read + 2 * sampling_bytes(job)
     flops = forward_flops(job, job.rows, 2 * filled, job.rows)
     step = max(traffic / (efficiency.bandwidth * hardware.bandwidth), flops / rate(job, hardware, efficiency))
     launch = job.shape.layers * efficiency.layer_seconds if job.colocated else 0.0

@@ -1,0 +1,156 @@
+"""The built-in engine's loop: groups of rows are admitted, draw a token at a time, and leave as they end.
+
+The device holds what the next token needs, of each row; which completion that is, what it has said so far and whether
+it has ended is known here, from one small read at each step.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from grpo_lightning.generation.cache import Cache
+from grpo_lightning.generation.completions import Endings
+from grpo_lightning.generation.sampling import sample, uniforms
+from grpo_lightning.types import Completion
+
+COMPACT_AT = 0.8
+"""Finished rows leave the cache when this share or less is still alive: copying costs, and so do dead rows."""
+
+ADMIT_AT = 0.25
+"""Share of `max_rows` that is free before prompts that wait are admitted: each time all that is held is copied."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One completion."""
+
+    place: int
+    """Of its prompt."""
+    steps: int = 0
+    """Tokens drawn while it is held, also those behind its end."""
+    ended: bool = False
+    stopped: bool = False
+    """By a stop string."""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class Decoding:
+    """One rollout. Prompts are admitted in their order, as many at once as `max_rows` has place for."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        endings: Endings,
+        prompts: Sequence[Sequence[int]],
+        uids: Sequence[int],
+        group_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.cache, self.endings, self.sampling, self.device = cache, endings, endings.sampling, device
+        self.prompts, self.uids, self.seed = prompts, uids, seed
+        self.group_size = group_size
+        self.groups = [[Row(place) for _ in range(group_size)] for place in range(len(prompts))]
+        self.waiting = 0
+        """The first prompt that waits."""
+        self.held: list[Row] = []
+        self.uniform = torch.empty((0, self.sampling.max_tokens), device=device)
+        self.steps = torch.empty(0, dtype=torch.long, device=device)
+        self.seen: Bool[Tensor, "B V"] | None = None
+        self.prefill_seconds = self.truncation_gap = 0.0
+
+    def run(self) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Each prompt's place and completions, as soon as the last of them has ended."""
+        tokens = self.steps
+        while (logits := self._advance(tokens)) is not None:
+            tokens, places = self._draw(logits)
+            del logits  # not beside the next
+            for place in sorted(places):
+                if all(row.ended for row in self.groups[place]):
+                    yield place, tuple(self._record(row) for row in self.groups[place])
+                    self.groups[place] = []
+
+    def _advance(self, tokens: Int[Tensor, " held"]) -> Float[Tensor, "B V"] | None:
+        """Drops rows, takes in these tokens of the others and admits more. Returns the logits of all; None at the end.
+
+        A row that has ended goes at the latest when there is no more room for it.
+        """
+        live = [i for i, row in enumerate(self.held) if not row.ended]
+        count = self._admissible(len(live))
+        full = any(row.steps == self.sampling.max_tokens for row in self.held)
+        if self.held and (count or full or len(live) <= COMPACT_AT * len(self.held)):
+            tokens = self._drop(live, tokens)
+        logits = [self.cache.step(tokens)] if self.held else []
+        if count:
+            logits.append(self._admit(count))
+        return torch.cat(logits) if len(logits) > 1 else logits[0] if logits else None
+
+    def _admissible(self, live: int) -> int:
+        """How many of the waiting prompts are admitted now; a group larger than `max_rows` by itself."""
+        waiting, most = len(self.prompts) - self.waiting, self.sampling.max_rows
+        if live == 0:
+            return min(waiting, max(1, most // self.group_size))
+        if not self.cache.joins or most - live < ADMIT_AT * most:
+            return 0
+        return min(waiting, (most - live) // self.group_size)
+
+    def _admit(self, count: int) -> Float[Tensor, "B V"]:
+        """Prefills the next prompts; returns the logits of their rows."""
+        started = time.perf_counter()
+        places = range(self.waiting, self.waiting + count)
+        self.waiting += count
+        prompts = [self.prompts[place] for place in places]
+        logits = self.cache.admit(prompts, self.group_size).repeat_interleave(self.group_size, 0)
+        self.held += [row for place in places for row in self.groups[place]]
+        keys = [(self.uids[place], sample) for place in places for sample in range(self.group_size)]
+        uniform = uniforms(self.seed, keys, self.sampling.max_tokens).to(self.device)
+        self.uniform = torch.cat([self.uniform, uniform])
+        self.steps = torch.cat([self.steps, self.steps.new_zeros(len(keys))])
+        if self.sampling.repetition_penalty != 1:
+            seen = torch.zeros((count, logits.shape[1]), dtype=torch.bool, device=self.device)
+            for row, prompt in zip(seen, prompts, strict=True):
+                row[torch.tensor(prompt, device=self.device)] = True
+            seen = seen.repeat_interleave(self.group_size, 0)
+            self.seen = seen if self.seen is None else torch.cat([self.seen, seen])
+        self.prefill_seconds += time.perf_counter() - started
+        return logits
+
+    def _drop(self, live: Sequence[int], tokens: Int[Tensor, " held"]) -> Int[Tensor, " live"]:
+        """Keeps these rows only; returns their tokens."""
+        self.cache.keep(live)
+        self.held = [self.held[i] for i in live]
+        index = torch.tensor(live, dtype=torch.long, device=self.device)
+        self.uniform, self.steps = self.uniform[index], self.steps[index]
+        self.seen = None if self.seen is None else self.seen[index]
+        return tokens[index]
+
+    def _draw(self, logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], set[int]]:
+        """The next token of each row, and the prompts of which a completion ends with it."""
+        uniform = self.uniform.gather(1, self.steps[:, None]).squeeze(1)
+        drawn = sample(logits, uniform, self.seen, self.sampling)
+        self.steps = self.steps + 1
+        if self.seen is not None:
+            self.seen.scatter_(1, drawn.tokens[:, None], True)
+        told = [drawn.tokens.to(drawn.logprobs.dtype), drawn.logprobs]
+        if drawn.gaps is not None:
+            told.append(drawn.gaps)
+        live = []
+        for row, (token, logprob, *gap) in zip(self.held, torch.stack(told, dim=1).tolist(), strict=True):
+            row.steps += 1
+            if not row.ended:
+                row.tokens.append(int(token))
+                row.logprobs.append(logprob)
+                self.truncation_gap += sum(gap)
+                live.append(row)
+        stopped = self.endings.at_stop_string([row.tokens for row in live])
+        for row, row.stopped in zip(live, stopped, strict=True):
+            row.ended = row.stopped or row.tokens[-1] in self.endings.final_ids or row.steps == self.sampling.max_tokens
+        return drawn.tokens, {row.place for row in live if row.ended}
+
+    def _record(self, row: Row) -> Completion:
+        return self.endings.completion(row.tokens, row.logprobs, stopped=row.stopped)

@@ -1,0 +1,302 @@
+"""Keys and values of a rollout: a prompt's once for its group, a completion's for its own row.
+
+A row's query sees two parts: the prompt of its group, and the tokens of its own. All rows of a group ask their prompt
+in one matrix product, and one softmax goes over both parts. So nothing of a prompt is repeated for each row, no padding
+mask is handed to the model, and rows come and go without a copy of the prompt.
+
+Letters beside those of the project: G groups held, B rows; J key heads, H = J R query heads; L tokens of the longest
+prompt held, O of the longest completion so far. A slot is a row's place in its group, S those of the largest group:
+scores are kept by slots, and what the slots behind a group's last row hold is never read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from grpo_lightning.attention import Plan, no_mask
+from grpo_lightning.generation.cache import Cache
+from grpo_lightning.policy import project
+from grpo_lightning.sharding import as_forward
+
+PREFILL_TOKENS = 2**14
+"""Prompt tokens, padding included, that go through the model at once."""
+
+GROWTH = 32
+"""Tokens by which the room for completions grows. Rows end all the while, so few ever need all of it."""
+
+States = tuple[Tensor, Tensor]
+"""Keys and values of one layer, each of rows x J x tokens x width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Which row is where, in G groups of S slots."""
+
+    groups: int
+    size: int
+    row: Int[Tensor, " GS"] | None
+    """Of each slot; of one that is not taken, any. None: rows and slots are the same."""
+    slot: Int[Tensor, " B"] | None
+    """Of each row."""
+
+    def spread(self, rows: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "G S ..."]:
+        """From rows to slots."""
+        return (rows if self.row is None else rows.index_select(0, self.row)).unflatten(0, (self.groups, self.size))
+
+    def gather(self, slots: Shaped[Tensor, "G S ..."]) -> Shaped[Tensor, "B ..."]:
+        """From slots to rows."""
+        rows = slots.flatten(0, 1)
+        return rows if self.slot is None else rows.index_select(0, self.slot)
+
+
+def slots_of(groups: Sequence[int], count: int, device: torch.device) -> Slots:
+    """`groups`: of each row, in order."""
+    taken = [0] * count
+    places = []
+    for group in groups:
+        places.append((group, taken[group]))
+        taken[group] += 1
+    size = max(taken, default=0)
+    if len(groups) == count * size:
+        return Slots(count, size, None, None)
+    slot = torch.tensor([group * size + place for group, place in places], device=device)
+    row = torch.zeros(count * size, dtype=torch.long, device=device)
+    row[slot] = torch.arange(len(groups), device=device)
+    return Slots(count, size, row, slot)
+
+
+class SharedCache(Plan, Cache):
+    """Rows lie in the order of their groups, groups in the order in which they were admitted."""
+
+    joins = True
+
+    def __init__(self, policy: PreTrainedModel, max_tokens: int) -> None:
+        self.policy, self.device, self.max_tokens = policy, policy.device, max_tokens
+        self.prompts: dict[nn.Module, States] = {}
+        """Of each layer; those of shorter prompts are at the front of L."""
+        self.completions: dict[nn.Module, States] = {}
+        """Of each layer; those of a row are at the front of `room`."""
+        self.room = 0
+        self.masks: dict[int | None, Tensor | None] = {}
+        """Of this step, by the layers' window."""
+        self.lengths: list[int] = []
+        """Of each group, its prompt's tokens."""
+        self.groups: list[int] = []
+        """Of each row, its group's place."""
+        self.filled: list[int] = []
+        """Of each row, its own tokens."""
+        self._arrange()
+
+    def admit(self, prompts: Sequence[Sequence[int]], group_size: int) -> Float[Tensor, "P V"]:
+        """Adds a group of rows for each of these prompts; returns the logits behind the prompts."""
+        found = [_prefill(self.policy, some) for some in _portions(prompts)]
+        states = [part for _, part in found]
+        for module in list(states[0]):
+            held = [self.prompts.pop(module)] if module in self.prompts else []
+            pieces = [*held, *(part.pop(module) for part in states)]
+            self.prompts[module] = _stacked([keys for keys, _ in pieces]), _stacked([values for _, values in pieces])
+        rows = len(prompts) * group_size
+        self._extend(len(self.filled) + rows, max(self.room, min(GROWTH, self.max_tokens)))
+        self.groups += [len(self.lengths) + row // group_size for row in range(rows)]
+        self.lengths += map(len, prompts)
+        self.filled += [0] * rows
+        self._arrange()
+        return torch.cat([logits for logits, _ in found])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drops all other rows, and the prompts that have none left."""
+        if not rows:
+            self.prompts, self.completions, self.room = {}, {}, 0
+        left = sorted({self.groups[row] for row in rows})
+        if len(left) < len(self.lengths):
+            index = torch.tensor(left, dtype=torch.long, device=self.device)
+            for module, (keys, values) in self.prompts.items():
+                self.prompts[module] = keys.index_select(0, index), values.index_select(0, index)
+        index = torch.tensor(rows, dtype=torch.long, device=self.device)
+        longest = max(self.filled)
+        for module, (keys, values) in self.completions.items():
+            for states in (keys, values):  # the buffers stay until they are extended
+                states[: len(rows), :, :longest] = states[:, :, :longest].index_select(0, index)
+            self.completions[module] = keys[: len(rows)], values[: len(rows)]
+        place = {group: i for i, group in enumerate(left)}
+        self.lengths = [self.lengths[group] for group in left]
+        self.groups = [place[self.groups[row]] for row in rows]
+        self.filled = [self.filled[row] for row in rows]
+        self._arrange()
+
+    def step(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
+        """Takes in the next token of each row; returns the logits behind it."""
+        if max(self.filled) == self.room:
+            self._extend(len(self.filled), min(self.room + GROWTH, self.max_tokens))
+        self.masks.clear()
+        positions = self.prompt_lengths + self.columns
+        last = torch.zeros_like(tokens)
+        logits = as_forward(self.policy, next_logits)(tokens[:, None], positions[:, None], last, self)
+        self.columns += 1
+        self.filled = [length + 1 for length in self.filled]
+        return logits
+
+    # Its tensors grow with each token; compiled, it would be so for each length.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def attend(
+        self,
+        module: nn.Module,
+        query: Float[Tensor, "B H 1 D"],
+        key: Float[Tensor, "B J 1 D"],
+        value: Float[Tensor, "B J 1 E"],
+        *,
+        scaling: float | None,
+        window: int | None,
+    ) -> Float[Tensor, "B 1 H E"]:
+        """softmax(scaling q [K_prompt, K_own]^T) [V_prompt, V_own], in the type of the values."""
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        own_keys, own_values = self._take_in(module, key, value)
+        keys, values = (states.flatten(0, 1) for states in self.prompts[module])
+        (batch, heads), width = key.shape[:2], key.shape[-1]
+        queries = query.to(value.dtype).view(batch, heads, -1, width)
+        asked = self.slots.spread(queries).transpose(1, 2)
+        of_prompt = _products(asked.reshape(len(keys), -1, width), keys, scaling).view(*asked.shape[:-1], -1)
+        of_own = _products(queries.flatten(0, 1), own_keys, scaling).unflatten(0, (batch, heads))
+        scores = torch.cat([of_prompt, self.slots.spread(of_own).transpose(1, 2)], dim=-1)
+        length, own = keys.shape[1], own_keys.shape[1]
+        if (hidden := self._mask(window, length, own)) is not None:
+            scores.masked_fill_(hidden, -torch.inf)
+        weights = torch.softmax(scores, dim=-1).to(value.dtype)
+        shared = torch.bmm(weights[..., :length].flatten(2, 3).flatten(0, 1), values).view(*scores.shape[:-1], -1)
+        of_own = self.slots.gather(weights[..., length:].transpose(1, 2)).flatten(0, 1)
+        mixed = self.slots.gather(shared.transpose(1, 2)) + torch.bmm(of_own, own_values).unflatten(0, (batch, heads))
+        return mixed.reshape(batch, 1, -1, value.shape[-1])
+
+    def _take_in(self, module: nn.Module, key: Float[Tensor, "B J 1 D"], value: Float[Tensor, "B J 1 E"]) -> States:
+        """Notes what each row's new token says; returns what all of its own say, as B J x O x width."""
+        if module not in self.completions:
+            shapes = ((len(new), new.shape[1], self.room, new.shape[3]) for new in (key, value))
+            keys, values = (value.new_zeros(shape) for shape in shapes)
+            self.completions[module] = keys, values
+        longest = max(self.filled)
+        level = longest == min(self.filled)
+        for states, new in zip(self.completions[module], (key, value), strict=True):
+            if level:
+                states[:, :, longest] = new[:, :, 0]
+            else:
+                states[self.rows, :, self.columns] = new[:, :, 0].to(states.dtype)
+        keys, values = (states[:, :, : longest + 1].flatten(0, 1) for states in self.completions[module])
+        return keys, values
+
+    def _mask(self, window: int | None, length: int, own: int) -> Bool[Tensor, "G 1 S 1 C"] | None:
+        """What is not seen: what is behind a shorter prompt or completion, and what lies before the window.
+
+        None where all is seen. Layers of the same window share it.
+        """
+        if window is not None and max(self.lengths) + own <= window:
+            window = None
+        if window not in self.masks:
+            level = min(self.lengths) == length and min(self.filled) + 1 == own
+            hidden = None if level and window is None else self._hidden(window, length, own)
+            self.masks[window] = None if hidden is None else self.slots.spread(hidden)[:, None, :, None]
+        return self.masks[window]
+
+    def _hidden(self, window: int | None, length: int, own: int) -> Bool[Tensor, "B C"]:
+        prompt = self.prompt_lengths[:, None]
+        last = prompt + self.columns[:, None]
+        place = torch.arange(length + own, device=self.device)
+        position = torch.where(place < length, place, place - length + prompt)
+        hidden = ((place >= prompt) & (place < length)) | (position > last)
+        return hidden if window is None else hidden | (position <= last - window)
+
+    def _extend(self, rows: int, room: int) -> None:
+        """Moves what is held into buffers for so many rows and tokens: zeros, for a weight of 0 times NaN is NaN."""
+        longest, self.room = max(self.filled, default=0), room
+        for module, pair in self.completions.items():
+            keys, values = (states.new_zeros((rows, states.shape[1], room, states.shape[3])) for states in pair)
+            for states, new in zip(pair, (keys, values), strict=True):
+                new[: len(self.filled), :, :longest] = states[:, :, :longest]
+            self.completions[module] = keys, values
+
+    def _arrange(self) -> None:
+        """What follows from `lengths`, `groups` and `filled`, on the device."""
+        self.slots = slots_of(self.groups, len(self.lengths), self.device)
+        self.rows = torch.arange(len(self.groups), device=self.device)
+        lengths = [self.lengths[group] for group in self.groups]
+        self.columns: Int[Tensor, " B"] = torch.tensor(self.filled, dtype=torch.long, device=self.device)
+        self.prompt_lengths: Int[Tensor, " B"] = torch.tensor(lengths, dtype=torch.long, device=self.device)
+
+
+class _Prefill(Plan):
+    """Each prompt by itself, padded behind its end, where no token of it looks; keeps what the layers say of it."""
+
+    def __init__(self) -> None:
+        self.states: dict[nn.Module, States] = {}
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def attend(
+        self,
+        module: nn.Module,
+        query: Float[Tensor, "P H L D"],
+        key: Float[Tensor, "P J L D"],
+        value: Float[Tensor, "P J L E"],
+        *,
+        scaling: float | None,
+        window: int | None,
+    ) -> Float[Tensor, "P L H E"]:
+        self.states[module] = key.to(value.dtype).contiguous(), value.contiguous()
+        length, mask = key.shape[2], None
+        if window is not None and window < length:
+            place = torch.arange(length, device=key.device)
+            ago = place[:, None] - place
+            mask = ((ago >= 0) & (ago < window))[None, None]
+        output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=True)[0]
+        return output
+
+
+def next_logits(
+    policy: PreTrainedModel,
+    ids: Int[Tensor, "B T"],
+    positions: Int[Tensor, "B T"],
+    last: Int[Tensor, " B"],
+    plan: Plan,
+) -> Float[Tensor, "B V"]:
+    """Of the token behind the `last` of each row."""
+    output = policy.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=no_mask(ids.device), use_cache=False, plan=plan
+    )
+    return project(policy, output[0][torch.arange(len(ids), device=ids.device), last])
+
+
+def _products(queries: Float[Tensor, "N Q D"], keys: Float[Tensor, "N C D"], scaling: float) -> Float[Tensor, "N Q C"]:
+    scores = queries.new_empty((*queries.shape[:2], keys.shape[1]))
+    return torch.baddbmm(scores, queries, keys.mT, beta=0, alpha=scaling)
+
+
+def _prefill(
+    policy: PreTrainedModel, prompts: Sequence[Sequence[int]]
+) -> tuple[Float[Tensor, "P V"], dict[nn.Module, States]]:
+    plan, width = _Prefill(), max(map(len, prompts))
+    ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=policy.device)
+    last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=policy.device)
+    positions = torch.arange(width, device=policy.device).expand_as(ids)
+    return as_forward(policy, next_logits)(ids, positions, last, plan), plan.states
+
+
+def _portions(prompts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """In order, as many at once as `PREFILL_TOKENS` allow."""
+    start = 0
+    for end in range(1, len(prompts) + 1):
+        longest = max(map(len, prompts[start : end + 1]))
+        if end == len(prompts) or longest * (end + 1 - start) > PREFILL_TOKENS:
+            yield prompts[start:end]
+            start = end
+
+
+def _stacked(pieces: Sequence[Tensor]) -> Float[Tensor, "G J L D"]:
+    """One behind the other, with zeros behind the shorter ones: a weight of nothing times NaN would be NaN."""
+    if len(pieces) == 1:
+        return pieces[0]
+    length = max(piece.shape[2] for piece in pieces)
+    return torch.cat([pad(piece, (0, 0, 0, length - piece.shape[2])) for piece in pieces])
