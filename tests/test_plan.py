@@ -55,6 +55,7 @@ from grpo_lightning.plan.memory import (
     layer_activations,
     micro_batch_peak,
     on_host,
+    packed,
     phases,
     rollout,
     sampling_bytes,
@@ -335,6 +336,13 @@ def test_decoding_takes_memory_by_hand() -> None:
     assert decode_bytes(job(shape=replace(TOY, kv_heads=2, head_dim=9, heads=2))) == 2 * 8 * 5 * 18 * 4
     assert kept_casts(job()) == kept_casts(job(mixed=True, fsdp=True)) == 0
     assert kept_casts(job(mixed=True)) == 2 * (240 + 40)
+
+
+def test_a_cpu_decodes_with_large_matrices_in_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers have matrices of 4 x 4, 4 x 2 twice, 4 x 4 and 4 x 6 three times; the head is 10 x 4."""
+    monkeypatch.setattr("grpo_lightning.plan.memory.LEAST", 24)
+    assert packed(job(device="cpu")) == 4 * (2 * 3 * 24 + 40)
+    assert packed(job()) == packed(job(device="cpu", mixed=True)) == packed(job(device="cpu", dtype="bfloat16")) == 0
 
 
 def test_a_rollout_by_hand() -> None:

@@ -750,7 +750,10 @@ def test_nothing_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> 
     begun = tmp_path / "begun"
     (tmp_path / "own_reward.py").write_text(OWN_REWARD.format(begun=str(begun)))
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(folder=str(tmp_path))], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT.format(folder=str(tmp_path))],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have it ignored
     )
     assert appears(begun)
     started = psutil.Process(parent.pid).children()

@@ -11,6 +11,7 @@ longest sequences, and completions that all reach the limit.
 """
 
 from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation.packed_weights import LEAST
 from grpo_lightning.generation.sampling import BLOCK
 from grpo_lightning.generation.shared_cache import PREFILL_TOKENS
 from grpo_lightning.head import CHUNK_LOGITS
@@ -146,6 +147,15 @@ def kept_casts(job: Job) -> float:
     return 2 * (job.adapters if job.lora_rank else s.layers * layer_matrices(s) + s.vocabulary * s.hidden)
 
 
+def packed(job: Job) -> int:
+    """On a CPU in float32, 4 bytes for each element of a large matrix, which decoding has in another layout."""
+    if job.device != "cpu" or job.mixed or job.weight_bytes != FLOAT or job.quantized:
+        return 0
+    s = job.shape
+    sizes = [rows * columns for rows, columns in linears(s)] * s.layers + [s.vocabulary * s.hidden]
+    return FLOAT * sum(size for size in sizes if size >= LEAST)
+
+
 WORK = (prefill_bytes, decode_bytes, sampling_bytes)
 
 
@@ -156,7 +166,7 @@ def rollout(job: Job) -> Parts:
     if not job.colocated:
         return held(job) | elsewhere(job)
     return held(job) | {
-        "gathered": gathered(job) + kept_casts(job),
+        "gathered": gathered(job) + kept_casts(job) + packed(job),
         "cache": cache_bytes(job),
         "working": rows_bytes(job) + max(work(job) for work in WORK) + dequantized(job),
     }
