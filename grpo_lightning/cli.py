@@ -28,7 +28,7 @@ from grpo_lightning.exporting import export_checkpoint
 from grpo_lightning.interruption import Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
-from grpo_lightning.report import BeforeAfter
+from grpo_lightning.report import BeforeAfter, Scoreboard
 from grpo_lightning.resuming import changes, hide
 from grpo_lightning.saving import SaveError
 from grpo_lightning.scoring import RewardError
@@ -123,6 +123,8 @@ class GRPOCommandLine(LightningCLI):
         self.save_config_kwargs["given"] = config.clone()
         if self.subcommand == "predict":
             config.return_predictions = False  # WritePredictions has them on disk
+        if self.subcommand in ("validate", "test"):
+            config.verbose = False  # Scoreboard has a table of its own
         if self.subcommand == "fit":
             trainer = config.trainer
             if self.from_last and (done := finished(self.kept, trainer.max_steps, trainer.max_epochs)):
@@ -304,7 +306,9 @@ def main(args: ArgsType = None) -> None:
             PromptDataModule,
             args=args,
             trainer_class=GRPOTrainer,
-            trainer_defaults={"callbacks": [interruption, CloseScorer(), WritePredictions(), Pages(), WatchBalance()]},
+            trainer_defaults={
+                "callbacks": [interruption, CloseScorer(), WritePredictions(), Scoreboard(), Pages(), WatchBalance()]
+            },
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,

@@ -281,6 +281,7 @@ class GRPOModule(PolicyModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A coefficient that is not adapted is the settings'; so is a reference that does not move."""
+        super().on_load_checkpoint(checkpoint)
         if self.policy_config.adapter is not None and "state_dict" in checkpoint:
             check_adapter(self.model, checkpoint["state_dict"])
         objective, known = self.recipe.objective, checkpoint["coefficients"]

@@ -5,15 +5,15 @@ Not an algorithm; `module.GRPOModule` is. Loads no model before every setting ha
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grpo_lightning.evaluation import EvaluationConfig, evaluate
+from grpo_lightning.evaluation import Answers, EvaluationConfig, HeldOut, Measure, Measured, evaluate
 from grpo_lightning.generation import Builtin, Engine, Rollout, SamplingConfig
 from grpo_lightning.logprobs import check_layout
-from grpo_lightning.metrics import Tally
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.policy import PolicyConfig, load_models, load_tokenizer
 from grpo_lightning.prompts import PromptDataModule
@@ -21,6 +21,7 @@ from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import Scorer
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.types import Prompt, Scores
+from grpo_lightning.voting import ballots
 
 
 class PolicyModule(LightningModule):
@@ -47,7 +48,12 @@ class PolicyModule(LightningModule):
         self.policy: PreTrainedModel | None = None
         self.reference: PreTrainedModel | None
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.held_out = Tally()
+        votes = evaluation.samples > 1
+        judge = scorer.specs[scorer.names.index(evaluation.accuracy_name(scorer.names))]
+        self.votes = ballots(judge, scorer.workers, scorer.executor) if votes else None
+        self.held_out: dict[str, HeldOut] = {}
+        self.measured: dict[str, Measured] = {}
+        self.weights_step = 0
 
     def configure_model(self) -> None:
         """Loads the policy, and its reference if one is wanted. Called again by validate and test."""
@@ -66,11 +72,11 @@ class PolicyModule(LightningModule):
         self.policy = policy
         self.generator = self.engine.start(policy, self.tokenizer, sampling=self.sampling, ranks=self.ranks)
 
-    def validation_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        self.evaluate_on(self.held_out, prompts)
+    def validation_step(self, prompts: list[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.answer_held_out("validation", prompts, dataloader_idx)
 
-    def test_step(self, prompts: list[Prompt], batch_idx: int) -> None:
-        self.evaluate_on(self.held_out, prompts)
+    def test_step(self, prompts: list[Prompt], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.answer_held_out("test", prompts, dataloader_idx)
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> tuple[Rollout, Scores]:
         """`evaluation.samples` completions of each prompt (one greedy one if that is 0), with their scores."""
@@ -83,39 +89,68 @@ class PolicyModule(LightningModule):
         return rollout, self.scorer.score(rollout.groups)
 
     def on_validation_epoch_start(self) -> None:
-        self.held_out = Tally()
+        self.held_out = {}
 
     def on_validation_epoch_end(self) -> None:
         self.log_held_out("val")
 
     def on_test_epoch_start(self) -> None:
-        self.held_out = Tally()
+        self.held_out = {}
 
     def on_test_epoch_end(self) -> None:
         self.log_held_out("test")
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.weights_step = checkpoint["global_step"]
+
     def teardown(self, stage: str) -> None:
         self.scorer.close()
+        self.close_votes()
 
-    def evaluate_on(self, tally: Tally, prompts: Sequence[Prompt], prefix: str = "") -> None:
-        """Adds these prompts' evaluation to `tally`."""
+    def answer_held_out(self, split: Literal["validation", "test"], prompts: Sequence[Prompt], number: int) -> None:
+        """Answers prompts of the `number`th held-out set, and keeps what they measured."""
+        name = list(self.data.held_out(split))[number]
+        self.evaluate_on(self.held_out.setdefault(name, HeldOut()), prompts)
+
+    def evaluate_on(self, held_out: HeldOut, prompts: Sequence[Prompt], prefix: str = "") -> dict[str, Answers]:
+        """Adds what these prompts measure; the answers, by way."""
         self.generator.use_weights(self.trainer.global_step)
-        evaluate(
-            tally,
+        values, answers = evaluate(
             prompts,
             generator=self.generator,
             scorer=self.scorer,
+            votes=self.votes,
             sampling=self.sampling,
             config=self.evaluation,
             seed=seed_of("evaluation", self.seed),
             prefix=prefix,
         )
+        held_out.add(prompts, values)
+        return answers
 
     def log_held_out(self, stage: str) -> None:
-        """Logs what validation or test added up, as STAGE/NAME."""
-        values = self.held_out.read(self.ranks)
-        self.log("step", float(self.trainer.global_step))
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+        """Logs what validation or test measured, as STAGE/NAME or STAGE/SET/NAME, each with /low and /high."""
+        self.close_votes()
+        self.measured = {name: held_out.read(self.ranks) for name, held_out in self.held_out.items()}
+        self.log("step", float(self.step_of_weights))
+        for name, measured in self.measured.items():
+            for measure, found in self.means(measured).items():
+                tag = "/".join(filter(None, (stage, name, measure)))
+                self.log_dict({tag: found.value, f"{tag}/low": found.low, f"{tag}/high": found.high})
+
+    def means(self, measured: Measured) -> dict[str, Measure]:
+        """Over the prompts of a set, with intervals."""
+        return measured.means(seed=seed_of("bootstrap", self.seed), confidence=self.evaluation.confidence)
+
+    def close_votes(self) -> None:
+        """Ends the processes that count votes, which nothing needs between evaluations."""
+        if self.votes is not None:
+            self.votes.close()
+
+    @property
+    def step_of_weights(self) -> int:
+        """Optimizer steps that made the policy as it is now; outside of fit those of the checkpoint."""
+        return self.trainer.global_step if self.trainer.state.fn == TrainerFn.FITTING else self.weights_step
 
     @property
     def model(self) -> PreTrainedModel:

@@ -5,8 +5,10 @@ is the trainer's own count of finished batches. There are no `torch` data loader
 `Prompt`s, made once in `setup`.
 """
 
+import re
+import zlib
 from collections.abc import Iterable, Iterator
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,18 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from grpo_lightning.policy import load_tokenizer
-from grpo_lightning.rows import SPLITS, Columns, Example, read_examples, share_out
+from grpo_lightning.rows import SPLITS, Columns, Example, HeldOutSet, read_examples, read_set, share_out
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.sources import Source
 from grpo_lightning.tasks import Split
 from grpo_lightning.types import Prompt
 
 UID_STRIDE = 10**9
-"""Uids of validation start here and those of test at twice this, so that no two splits share a random stream."""
+"""Uids of validation start here, those of test at twice this and those of further sets at multiples that their names
+choose, so that no two share a random stream, and to add one changes nothing about the others."""
+
+TAKEN = re.compile(r"train|validation|test|reward|(accuracy|length|truncated)(_sampled)?|(pass|maj)_at_\d+|low|high")
+"""What a further set cannot be called, because its measures' names begin with its own."""
 
 SPLITS_OF_STAGE: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
@@ -45,6 +51,8 @@ class PromptDataModule(LightningDataModule):
         source: Where rows come from: `Generated` or `Dataset`.
         tokenizer: Hub name, local folder or `embedded:NAME`; the CLI takes the policy's.
         columns: Which column means what.
+        sets: Further held-out sets by name; what NAME measures is val/NAME/... and test/NAME/... . Train rows with one
+            of their prompts are left out.
         system_prompt: Put before each prompt as a system message, unless its messages have one.
         chat_template: Wrap the prompt in the tokenizer's chat template; false: the bare text is the prompt.
         prompts_per_step: Prompts of a training step, over all devices.
@@ -61,6 +69,7 @@ class PromptDataModule(LightningDataModule):
         source: Source,
         tokenizer: str,
         columns: Columns = Columns(),
+        sets: dict[str, HeldOutSet] | None = None,
         system_prompt: str | None = None,
         chat_template: bool = True,
         prompts_per_step: int = 32,
@@ -81,12 +90,17 @@ class PromptDataModule(LightningDataModule):
                 raise ValueError(f"data.{key}: {size} is too few; use at least 1")
         if system_prompt is not None and not chat_template:
             raise ValueError("data.system_prompt: needs data.chat_template; without it, put the text into the prompts")
+        for name in sets or {}:
+            if not re.fullmatch(r"[\w.-]+", name) or TAKEN.fullmatch(name):
+                raise ValueError(f"data.sets: {name!r} is refused; use letters, digits and -_. and no measure's name")
         self.source, self.columns, self.system_prompt = source, columns, system_prompt
+        self.sets = dict(sets or {})
         self.tokenizer, self.revision, self.trust_remote_code = tokenizer, revision, trust_remote_code
         self.chat_template, self.max_prompt_tokens, self.seed = chat_template, max_prompt_tokens, seed
         self.prompts_per_step, self.validation_batch = prompts_per_step, validation_batch
         self.prompts: dict[Split, list[Prompt]] = {}
-        self.dropped: dict[Split, int] = {}
+        self.further: dict[str, list[Prompt]] = {}
+        self.dropped: dict[str, int] = {}
         self.shared: dict[Split, int] = {}
         self.drawn = 0
         self.retired: set[int] = set()
@@ -110,25 +124,47 @@ class PromptDataModule(LightningDataModule):
                     f"data.chat_template: the tokenizer of {self.tokenizer!r} has none; take an instruction-tuned "
                     "policy, or set data.chat_template to false to train on the bare text"
                 )
-            examples, self.shared = share_out(read_examples(self.source, self.columns))
+            sets = self._read_sets()
+            elsewhere = chain.from_iterable(sets.values())
+            examples, self.shared = share_out(read_examples(self.source, self.columns), elsewhere)
             for split in missing:
-                self.prompts[split] = self._tokenize(split, examples[split], tokenizer)
+                base = UID_STRIDE * SPLITS.index(split)
+                self.prompts[split] = self._tokenize(split, base, examples[split], self.system_prompt, tokenizer)
+            for name, base in self._further_uids().items():
+                if name not in self.further:
+                    system_prompt = self.sets[name].system_prompt or self.system_prompt
+                    self.further[name] = self._tokenize(name, base, sets[name], system_prompt, tokenizer)
         if "train" in wanted:
             self._check_train()
         for split in wanted:
-            self._check_held_out(split, required=stage not in ("fit", None))
+            self._check_held_out(split, required=stage == "predict" or (stage not in ("fit", None) and not self.sets))
+        for name, prompts in self.further.items():
+            if len(prompts) < self.world_size:
+                raise ValueError(
+                    f"data.sets.{name}: {len(prompts)} prompts ({self.dropped[name]} left out as too long) are fewer "
+                    f"than the {self.world_size} devices; give at least one for each"
+                )
 
     def train_dataloader(self) -> "TrainBatches":
         return TrainBatches(self)
 
-    def val_dataloader(self) -> "HeldOutBatches":
-        return HeldOutBatches(self, "validation")
+    def val_dataloader(self) -> "list[HeldOutBatches]":
+        return list(self.held_out("validation").values())
 
-    def test_dataloader(self) -> "HeldOutBatches":
-        return HeldOutBatches(self, "test")
+    def test_dataloader(self) -> "list[HeldOutBatches]":
+        return list(self.held_out("test").values())
 
     def predict_dataloader(self) -> "HeldOutBatches":
-        return HeldOutBatches(self, "test")
+        return HeldOutBatches(self, self.prompts["test"])
+
+    def held_out(self, split: Split) -> "dict[str, HeldOutBatches]":
+        """What validation or test answers, by name: the split, which has none, and the further sets."""
+        chosen = {name: each for name, each in self.sets.items() if split == "test" or each.in_validation}
+        own = {"": self.prompts[split]} if self.prompts[split] else {}
+        return {
+            name: HeldOutBatches(self, prompts)
+            for name, prompts in (own | {n: self.further[n] for n in chosen}).items()
+        }
 
     def draw(self, count: int) -> list[Prompt]:
         """This rank's share of `count` further train prompts, all of them others than those of the step so far.
@@ -183,9 +219,27 @@ class PromptDataModule(LightningDataModule):
         """Prompts are plain Python: Lightning must not look into them for tensors."""
         return batch
 
-    def _tokenize(self, split: Split, examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
-        """The split's prompts without those too long, which are counted in `dropped`."""
-        rendered = [self._render(example, tokenizer) for example in examples]
+    def _read_sets(self) -> dict[str, list[Example]]:
+        found = {}
+        for name, each in self.sets.items():
+            try:
+                found[name] = read_set(each, self.columns)
+            except ValueError as error:
+                raise ValueError(f"data.sets.{name}.{error}") from error
+        return found
+
+    def _further_uids(self) -> dict[str, int]:
+        """Where the uids of each further set begin."""
+        bases = {name: UID_STRIDE * (len(SPLITS) + zlib.crc32(name.encode())) for name in self.sets}
+        if len(set(bases.values())) < len(bases):
+            raise ValueError(f"data.sets: two of the names {', '.join(bases)} have one random stream; rename one")
+        return bases
+
+    def _tokenize(
+        self, what: str, base: int, examples: list[Example], system: str | None, tokenizer: PreTrainedTokenizerBase
+    ) -> list[Prompt]:
+        """The prompts of a split or set without those too long, which are counted in `dropped`."""
+        rendered = [self._render(example, system, tokenizer) for example in examples]
         # A chat template writes the special tokens itself.
         ids = tokenizer(rendered, add_special_tokens=not self.chat_template)["input_ids"] if rendered else []
         for example, token_ids in zip(examples, ids, strict=True):
@@ -193,15 +247,15 @@ class PromptDataModule(LightningDataModule):
                 raise ValueError(f"{example.where}: its prompt has no tokens; every row needs a prompt")
         fits = [len(token_ids) <= self.max_prompt_tokens for token_ids in ids]
         kept = list(compress(zip(examples, ids, strict=True), fits))
-        self.dropped[split] = len(examples) - len(kept)
-        if self.dropped[split]:
+        self.dropped[what] = len(examples) - len(kept)
+        if self.dropped[what]:
             rank_zero_warn(
-                f"data: {self.dropped[split]} of {len(examples)} {split} prompts left out, longer than "
+                f"data: {self.dropped[what]} of {len(examples)} {what} prompts left out, longer than "
                 f"data.max_prompt_tokens = {self.max_prompt_tokens}"
             )
         return [
             Prompt(
-                uid=UID_STRIDE * SPLITS.index(split) + example.position,
+                uid=base + example.position,
                 text=example.text,
                 token_ids=tuple(token_ids),
                 answer=example.answer,
@@ -211,14 +265,14 @@ class PromptDataModule(LightningDataModule):
             for example, token_ids in kept
         ]
 
-    def _render(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> str:
+    def _render(self, example: Example, system: str | None, tokenizer: PreTrainedTokenizerBase) -> str:
         messages = list(example.messages)
         if not self.chat_template:
             if len(messages) > 1:
                 raise ValueError(f"{example.where}: several messages need data.chat_template; or give text")
             return example.text
-        if self.system_prompt is not None and all(message["role"] != "system" for message in messages):
-            messages = [{"role": "system", "content": self.system_prompt}, *messages]
+        if system is not None and all(message["role"] != "system" for message in messages):
+            messages = [{"role": "system", "content": system}, *messages]
         try:
             return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except TemplateError as error:
@@ -280,18 +334,18 @@ class TrainBatches:
 
 
 class HeldOutBatches:
-    """The share of this rank in a held-out split, in order, each prompt once; all ranks have equally many batches."""
+    """The share of this rank in held-out prompts, in order, each prompt once; all ranks have equally many batches."""
 
-    def __init__(self, data: PromptDataModule, split: Split) -> None:
-        self.data, self.split = data, split
+    def __init__(self, data: PromptDataModule, prompts: list[Prompt]) -> None:
+        self.data, self.prompts = data, prompts
 
     def __len__(self) -> int:
-        rows = len(self.data.prompts[self.split])
+        rows = len(self.prompts)
         # At least one prompt per batch and rank: an empty share would leave the others waiting in a collective.
         return min(-(-rows // self.data.validation_batch), rows // self.data.world_size)
 
     def __iter__(self) -> Iterator[list[Prompt]]:
-        share, count = self.data.prompts[self.split][self.data.rank :: self.data.world_size], len(self)
+        share, count = self.prompts[self.data.rank :: self.data.world_size], len(self)
         for k in range(count):
             yield share[len(share) * k // count : len(share) * (k + 1) // count]
 

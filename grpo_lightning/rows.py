@@ -5,6 +5,7 @@ Not yet tokenized: `prompts.py` does that. Every error names the split, the row 
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -28,6 +29,22 @@ class Columns:
     """The expected answer; null: rows have none."""
     rewards: str | None = None
     """The rewards that apply to a row: a list of names, or text with commas; null or an empty cell: all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutSet:
+    """A further set of held-out prompts, with measures of its own."""
+
+    source: Source
+    """Where its rows come from."""
+    split: Split = "test"
+    """The rows of the source that are taken: `test`, `validation` or `train`, which is what a single file has."""
+    columns: Columns | None = None
+    """Which column means what; null: as in data.columns."""
+    system_prompt: str | None = None
+    """As data.system_prompt, which null takes."""
+    in_validation: bool = True
+    """Answered in every validation, too; false: by `test`, and before and after training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +74,21 @@ def read_examples(source: Source, columns: Columns) -> dict[Split, list[Example]
     return {split: _read_split(source, split, columns) for split in SPLITS}
 
 
-def share_out(read: dict[Split, list[Example]]) -> tuple[dict[Split, list[Example]], dict[Split, int]]:
+def read_set(given: HeldOutSet, columns: Columns) -> list[Example]:
+    """The rows of a further set; there is at least one."""
+    examples = _read_split(given.source, given.split, given.columns or columns)
+    if not examples:
+        raise ValueError(f"split: {given.source} has no {given.split} rows; name another, or set source.{given.split}")
+    return examples
+
+
+def share_out(
+    read: dict[Split, list[Example]], elsewhere: Iterable[Example] = ()
+) -> tuple[dict[Split, list[Example]], dict[Split, int]]:
     """Splits that share no prompt text, and how many prompts each lost to that; warns if there were any.
 
     A held-out split without rows is carved out of train by `heldout`, a hash of the text. Then test outranks
-    validation, and both outrank train.
+    validation, and both outrank train, which does not hold what is `elsewhere` either.
     """
     carved = {split for split in ("validation", "test") if not read[split]}
     splits: dict[Split, list[Example]] = {split: [] for split in SPLITS}
@@ -72,6 +99,8 @@ def share_out(read: dict[Split, list[Example]]) -> tuple[dict[Split, list[Exampl
     taken: set[str] = set()
     shared: Counter[Split] = Counter()
     for split in reversed(SPLITS):
+        if split == "train":
+            taken.update(example.key for example in elsewhere)
         kept = [example for example in splits[split] if example.key not in taken]
         shared[split] = len(splits[split]) - len(kept)
         taken.update(example.key for example in kept)

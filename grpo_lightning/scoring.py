@@ -98,7 +98,7 @@ class Scorer:
             raise ValueError("executor: 'ray' needs Ray, which is not installed: pip install 'grpo-lightning[ray]'")
         self.specs = tuple(specs)
         self.names = _names(self.specs)
-        self._workers, self._executor = workers, executor
+        self.workers, self.executor = workers, executor
         self._pooled = {
             k: PooledReward(name, _pickled(name, spec.reward), spec.timeout)
             for k, (name, spec) in enumerate(zip(self.names, self.specs, strict=True))
@@ -150,10 +150,10 @@ class Scorer:
 
     def pool(self) -> WorkerPool | RayPool:
         """The workers of the rewards that are not inline."""
-        if self._pool is None and self._executor == "ray":
-            self._pool = RayPool(self._pooled, self._workers)
+        if self._pool is None and self.executor == "ray":
+            self._pool = RayPool(self._pooled, self.workers)
         elif self._pool is None:
-            self._pool = WorkerPool(self._pooled, self._workers or len(os.sched_getaffinity(0)))
+            self._pool = WorkerPool(self._pooled, self.workers or len(os.sched_getaffinity(0)))
         return self._pool
 
     def forget(self, stream: "ScoreStream") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from grpo_lightning.types import Record
 from rewards.tags import only
+from rewards.vote import most_frequent
 
 
 class ExactMatch:
@@ -26,5 +27,15 @@ class ExactMatch:
         """1, 0, or None without an answer to compare with."""
         if answer is None:
             return None
+        return float(self.answer_of(completion) == answer.strip())
+
+    def majority(self, completions: Sequence[str]) -> int | None:
+        """The place of a completion that gives the most frequent answer; None if no completion gives one."""
+        return most_frequent(
+            [self.answer_of(each) or None for each in completions], same=lambda one, other: one == other
+        )
+
+    def answer_of(self, completion: str) -> str | None:
+        """The completion's answer, if it gives one."""
         given = completion if self.tag is None else only(completion, self.tag)
-        return float(given is not None and given.strip() == answer.strip())
+        return None if given is None else given.strip()

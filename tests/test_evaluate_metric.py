@@ -46,7 +46,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setattr(sys, "path", [*sys.path])  # the library adds its cache of modules
         for cache in ("HF_MODULES_CACHE", "HF_METRICS_CACHE", "HF_EVALUATE_CACHE"):
             patch.setattr(evaluate.config, cache, folder / cache)
+        for name in [name for name in sys.modules if name.startswith("evaluate_modules")]:
+            patch.delitem(sys.modules, name)  # of another test's cache
         yield str(path)
+        for name in [name for name in sys.modules if name.startswith("evaluate_modules")]:
+            del sys.modules[name]
 
 
 def record(completion: str, answer: str | None = None, **row: object) -> Record:

@@ -305,10 +305,10 @@ def test_ranks_share_held_out_prompts_without_waiting_for_each_other(
     source = Listed(train=numbered(range(900, 912)), validation=numbered(range(rows)), test=numbered(range(800, 803)))
     data = PromptDataModule(source, tokenizer, prompts_per_step=6, validation_batch=batch)
     data.setup("fit")
-    shares = [list(on_rank(data, rank, world).val_dataloader()) for rank in range(world)]
+    shares = [list(*on_rank(data, rank, world).val_dataloader()) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
     assert all(batch for share in shares for batch in share)
-    assert len(shares[0]) == len(data.val_dataloader())
+    assert len(shares[0]) == len(data.held_out("validation")[""])
     assert sorted(texts(flat(flat(shares)))) == sorted(f"task {i}" for i in range(rows))
 
 
@@ -317,8 +317,9 @@ def test_held_out_batches_are_in_order_and_even(tokenizer: str) -> None:
     source = Listed(train=numbered(range(90, 99)), validation=numbered(range(80, 82)), test=numbered(range(5)))
     data = PromptDataModule(source, tokenizer, prompts_per_step=2, validation_batch=4)
     data.setup("test")
-    assert [texts(batch) for batch in data.test_dataloader()] == [["task 0", "task 1"], ["task 2", "task 3", "task 4"]]
-    assert list(data.predict_dataloader()) == list(data.test_dataloader())
+    (batches,) = data.test_dataloader()
+    assert [texts(batch) for batch in batches] == [["task 0", "task 1"], ["task 2", "task 3", "task 4"]]
+    assert list(data.predict_dataloader()) == list(batches)
 
 
 def test_ranks_that_cannot_share_are_refused(tokenizer: str) -> None:
@@ -590,7 +591,7 @@ def test_an_empty_held_out_split_is_refused_only_where_it_is_needed(tokenizer: s
     train = [{"prompt": f"task {i}", "answer": i} for i in range(100) if heldout(f"task {i}") == "train"]
     data = PromptDataModule(Listed(train=train), tokenizer, prompts_per_step=2)
     data.setup("fit")
-    assert (len(data.val_dataloader()), list(data.val_dataloader())) == (0, [])
+    assert data.val_dataloader() == []
     assert "0 validation prompts in the list" in refusal(data, "validate")
 
 

@@ -174,3 +174,15 @@ def fields(records: Sequence[Record]) -> list[float]:
     """1 where the record is the first completion of `group("abc")`."""
     wanted = Record(prompt="q", completion="abc", token_ids=(5, 2), answer="42", row={"level": 3}, stop_reason="eos")
     return [float(record == wanted) for record in records]
+
+
+class VotesForEver:
+    """Never ends to count where a completion says `hang`."""
+
+    def __call__(self, records: Sequence[object]) -> list[float]:
+        return [1.0 for _ in records]
+
+    def majority(self, completions: Sequence[str]) -> int | None:
+        while "hang" in completions:
+            pass
+        return 0

@@ -57,6 +57,7 @@ from rewards.math_answer.shape import read
 from rewards.math_answer.text import MAX_CHARS, clean, squeeze
 from rewards.math_answer.tree import Text
 from rewards.math_answer.words import leading_letter, led, letter, plain_text
+from rewards.vote import most_frequent
 
 _MAX_INTEGER = 4_000
 """Digits; past it Python refuses the conversion."""
@@ -152,6 +153,19 @@ class MathAnswer:
     def __call__(self, records: Sequence[Record]) -> list[float | None]:
         """One reward for each record."""
         return [self._reward(record.completion, record.answer) for record in records]
+
+    def majority(self, completions: Sequence[str]) -> int | None:
+        """The place of a completion that gives the answer which most of them give, however they write it; the first of
+        equally many; None if no completion gives one.
+        """
+        return most_frequent([self._answer_of(completion) for completion in completions], same=same_answer)
+
+    def _answer_of(self, completion: str) -> str | None:
+        """The answer that is compared; with `strict` none if there are two that differ."""
+        if not self.strict:
+            return next(iter(extract(completion, self.places)), None)
+        answers = strict_answers(completion, self.places[0])
+        return answers[0] if answers and all(same_answer(each, answers[0]) for each in answers) else None
 
     def _reward(self, completion: str, answer: str | None) -> float | None:
         return None if answer is None else float(is_correct(completion, answer, self.places, self.strict))

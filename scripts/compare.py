@@ -1,0 +1,124 @@
+"""Compares what two checkpoints measured on the same held-out prompts: paired, so that how hard each prompt is cancels.
+
+    grpo-lightning test --config runs/a/config.yaml --ckpt_path last     # writes runs/a/evaluation/test-step40.json
+    python scripts/compare.py runs/a runs/b                              # the latest of each
+    python scripts/compare.py runs/a/evaluation/test-step20.json runs/a/evaluation/test-step40.json
+
+Each row is a measure's mean of the first and of the second, the difference with its bootstrap interval over prompts, on
+how many prompts the second is higher and lower, and p: how often flipping which was which, prompt by prompt, gives a
+difference as large. A table of many measures holds a small p by chance: choose the measure before looking.
+"""
+
+import argparse
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from grpo_lightning.measures import is_share, shown, title_of
+from grpo_lightning.statistics import Comparison, compare
+
+Compared = dict[str, dict[str, Comparison]]
+"""By set, by measure."""
+
+
+def read(given: str) -> tuple[Path, dict[str, Any]]:
+    """A file that `test` or `validate` has written, or of a run's folder the one of the latest checkpoint tested."""
+    path = Path(given)
+    if path.is_dir():
+        found = {int(m[1]): each for each in path.glob("evaluation/test-step*.json") if (m := STEP.search(each.name))}
+        if not found:
+            raise SystemExit(f"{path}: has no evaluation/test-step*.json; run grpo-lightning test on it first")
+        path = found[max(found)]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert all({"digest", "uids", "values"} <= each.keys() for each in content["sets"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, AssertionError) as error:
+        raise SystemExit(
+            f"{path}: is no file that grpo-lightning test writes ({type(error).__name__}: {error})"
+        ) from error
+    return path, content
+
+
+STEP = re.compile(r"-step(\d+)\.json$")
+
+
+def compared(first: dict[str, Any], second: dict[str, Any], confidence: float) -> Compared:
+    """Every measure that both have, of every set that both have answered."""
+    found: Compared = {}
+    for name in [name for name in first["sets"] if name in second["sets"]]:
+        one, other = first["sets"][name], second["sets"][name]
+        if one["digest"] != other["digest"]:
+            raise SystemExit(f"{name}: the two were measured on other prompts; use the same data.source and seeds")
+        uids = sorted(set(one["uids"]) & set(other["uids"]))
+        found[name] = {
+            measure: compare(column(one, measure, uids), column(other, measure, uids), confidence=confidence)
+            for measure in one["values"]
+            if measure in other["values"]
+        }
+    if not found:
+        raise SystemExit(f"no set in common: {', '.join(first['sets'])} against {', '.join(second['sets'])}")
+    return found
+
+
+def column(of: dict[str, Any], measure: str, uids: list[int]) -> np.ndarray:
+    """The measure of these prompts, NaN where it does not apply."""
+    values = dict(zip(of["uids"], of["values"][measure], strict=True))
+    return np.array([np.nan if values[uid] is None else values[uid] for uid in uids], dtype=float)
+
+
+def table(name: str, found: dict[str, Comparison], confidence: float) -> Table:
+    """One row per measure."""
+    prompts = max(each.prompts for each in found.values())
+    rows = Table(title=f"{name}: {prompts} prompts, {confidence:.0%} intervals")
+    for title in ("", "first", "second", "difference", "higher", "lower", "p"):
+        rows.add_column(title, justify="right" if title else "left")
+    for measure, each in found.items():
+        share = is_share(measure, [each.first, each.second])
+        scale, digits = (100, 0) if share else (1, 1)
+        low, high = (f"{scale * bound:+.{digits}f}" for bound in (each.low, each.high))
+        rows.add_row(
+            title_of(measure),
+            shown(each.first, share),
+            shown(each.second, share),
+            f"{scale * each.difference:+.1f} [{low}, {high}]",
+            str(each.higher),
+            str(each.lower),
+            f"{each.p:.4f}" if each.p > 1e-4 else "≤ 0.0001",
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", help="a run's folder, or a file that test or validate has written")
+    parser.add_argument("second", help="likewise")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals")
+    parser.add_argument("--json", type=Path, help="also write the numbers there")
+    given = parser.parse_args()
+    if not 0 < given.confidence < 1:
+        parser.error(f"--confidence: {given.confidence} is refused; it must be between 0 and 1")
+    (first_path, first), (second_path, second) = read(given.first), read(given.second)
+    found = compared(first, second, given.confidence)
+    console = Console()
+    for label, path, content in (("first", first_path, first), ("second", second_path, second)):
+        console.print(f"{label}: {path}, after {content['step']} steps", soft_wrap=True)
+    if first["evaluation"] != second["evaluation"]:
+        console.print("beware: the two were answered with other settings of model.evaluation")
+    for name, measures in found.items():
+        console.print(table(name, measures, given.confidence))
+    if given.json is not None:
+        numbers = {
+            name: {measure: asdict(each) for measure, each in measures.items()} for name, measures in found.items()
+        }
+        content = {"first": str(first_path), "second": str(second_path), "sets": numbers}
+        given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
