@@ -1,6 +1,7 @@
 """Checkpoints: never half, found broken where they are, the best and the last kept, and what resuming says."""
 
 import errno
+import json
 import os
 import shutil
 import signal
