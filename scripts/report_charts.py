@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 400.0, 214.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 382.0, 10.0, 184.0
 """Edges of the plot within WIDTH x HEIGHT."""
 
-Point = tuple[float, float]
+Place = tuple[float, float]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
@@ -271,22 +271,22 @@ def stacked(title: str, layers: Sequence[Line], *, note: str = "", top: float, l
 
 
 def scatter(
-    dots: Sequence[Dot], fronts: Sequence[tuple[str, Sequence[Point]]], labels: tuple[str, str], *, low: bool
+    dots: Sequence[Dot], fronts: Sequence[tuple[str, Sequence[Place]]], titles: tuple[str, str], *, low: bool
 ) -> str:
     """Points with names, and a line along each front, each with its name and its points from left to right.
 
     `low`: what is from left to right is to be low, so what is reached at an x is the best of those on its left.
     """
     scales = replace(upward([dot.x for dot in dots]), start=LEFT, end=RIGHT), upward([dot.y for dot in dots])
-    body = frame(scales, f"→ {labels[0]}")
+    body = frame(scales, f"→ {titles[0]}")
     for k, (name, front) in enumerate(fronts):
         corners = [(b[0], a[1]) if low else (a[0], b[1]) for a, b in pairwise(front)]
         path = [front[0], *(p for pair in zip(corners, front[1:], strict=True) for p in pair)]
         places = points(scales, [p[0] for p in path], [p[1] for p in path])
         body += f'<polyline class="front w{k % DASHES}" points="{places}"><title>{safe(name)}</title></polyline>'
     names = places_of(dots, scales) if len(dots) <= NAMED else [""] * len(dots)
-    body += "".join(mark(dot, scales, labels, name) for dot, name in zip(dots, names, strict=True))
-    return figure(labels[1], "", body, scales, [])
+    body += "".join(mark(dot, scales, titles, name) for dot, name in zip(dots, names, strict=True))
+    return figure(titles[1], "", body, scales, [])
 
 
 def places_of(dots: Sequence[Dot], scales: tuple[Scale, Scale]) -> list[str]:
@@ -312,9 +312,9 @@ def overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def mark(dot: Dot, scales: tuple[Scale, Scale], labels: tuple[str, str], name: str) -> str:
+def mark(dot: Dot, scales: tuple[Scale, Scale], titles: tuple[str, str], name: str) -> str:
     """A dot with its name, and its values under the pointer."""
     at, up = scales[0](dot.x), scales[1](dot.y)
-    said = f"<title>{safe(f'{dot.name}: {labels[0]} {number(dot.x)}, {labels[1]} {number(dot.y)}')}</title>"
+    said = f"<title>{safe(f'{dot.name}: {titles[0]} {number(dot.x)}, {titles[1]} {number(dot.y)}')}</title>"
     circle = f'<circle class="dot" cx="{at:.1f}" cy="{up:.1f}" r="4.5">{said}</circle>'
     return f'<g class="{style_of(dot.colour)}">{circle}{name}</g>'

@@ -58,7 +58,7 @@ def page(runs: Sequence[Run], axes: Sequence[Axis], *, now: float) -> str:
 def configs(runs: Sequence[Run]) -> str:
     """As each run had it, resolved."""
     return "".join(
-        f"<details><summary>{safe(run.name)}</summary><pre>{safe(run.config_text)}</pre></details>"
+        f"<details><summary>{safe(run.name)}</summary><pre>\n{safe(run.config_text)}</pre></details>"
         if run.config_text
         else f"<p>{safe(run.name)}: no config.yaml.</p>"
         for run in runs

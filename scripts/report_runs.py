@@ -113,7 +113,8 @@ def read_run(folder: Path, name: str) -> Run:
     if samples is not None and not isinstance(samples, list):
         reader.notes.append(f"samples.json is left out: it holds a {type(samples).__name__}, not a list")
     curves, times = read_events(folder, reader.notes)
-    evaluations = sorted(path.relative_to(folder).as_posix() for path in folder.glob("evaluation/*.json"))
+    measured = sorted(path.name for path in folder.glob("evaluation/*.json"))
+    evaluations = {each: reader.fields(f"evaluation/{each}", json.loads, None) for each in measured}
     return Run(
         folder=folder,
         name=name,
@@ -121,7 +122,7 @@ def read_run(folder: Path, name: str) -> Run:
         config_text=text or "",
         summary=reader.fields("summary.json", json.loads, unfinished),
         samples=[each for each in samples if isinstance(each, Mapping)] if isinstance(samples, list) else [],
-        evaluations={each.partition("/")[2]: reader.fields(each, json.loads, None) for each in evaluations},
+        evaluations={name: each for name, each in evaluations.items() if each},
         curves=curves,
         times=times,
         notes=reader.notes,
@@ -130,7 +131,7 @@ def read_run(folder: Path, name: str) -> Run:
 
 def names_of(folders: Sequence[Path]) -> list[str]:
     """The last part of each path, and as many more before it as tell them apart."""
-    paths = [folder.resolve().parts for folder in folders]
+    paths = [folder.resolve().parts[1:] for folder in folders]
     for count in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-count:]) for parts in paths]
         if len(set(names)) == len(names):
@@ -151,13 +152,14 @@ def read_events(folder: Path, notes: list[str]) -> tuple[dict[str, Curve], tuple
 
     A file that ends in the middle of a record, as that of a run that was killed, is read up to there.
     """
-    files = [list(_events(path, notes)) for path in event_files(folder)]
-    files = sorted((events for events in files if events), key=lambda events: events[0].wall_time)
+    found = {path.name: list(_events(path, notes)) for path in event_files(folder)}
+    notes += [f"{name} holds no event" for name, events in found.items() if not events]
+    files = sorted(filter(None, found.values()), key=lambda events: events[0].wall_time)
     curves: dict[str, dict[int, float]] = {}
     for event in (event for events in files for event in events):
         for value in event.summary.value:
-            if (found := _scalar(value)) is not None:
-                curves.setdefault(value.tag, {})[event.step] = found
+            if (number := _scalar(value)) is not None:
+                curves.setdefault(value.tag, {})[event.step] = number
     if not curves:
         notes.append("nothing logged to TensorBoard")
     stamps = [event.wall_time for events in files for event in events]

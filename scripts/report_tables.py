@@ -1,6 +1,7 @@
 """Sections of a report that are words and numbers: what was reached, what differs, evaluations, and samples."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -33,19 +34,15 @@ def summary_of_one(run: Run) -> str:
     tiles += [tile("tokens", change("length", before, after))] if "length" in after else []
     tiles += [] if after else [tile(f"{name}, last", shown(name, value)) for name, value in last(run).items()]
     tiles += [tile(name, value) for name, value in taken(run).items()]
-    columns = {"before": before, "after": after} | ({"untrained, forced": control} if control else {})
-    keys = dict(zip(("before", "after", "untrained, forced"), ("before", "after", "control"), strict=True))
-    rows = [
-        row(
-            safe(name),
-            (
-                shown(name, values.get(name)) + between(name, run.interval(keys[c], name))
-                for c, values in columns.items()
-            ),
+    columns = {"before": before, "after": after} | ({"control": control} if control else {})
+    rows = []
+    for name in dict.fromkeys(name for values in columns.values() for name in values):
+        cells = (
+            shown(name, found.get(name)) + between(name, run.interval(when, name)) for when, found in columns.items()
         )
-        for name in dict.fromkeys(name for values in columns.values() for name in values)
-    ]
-    held_out = table(["held-out prompts", *columns], rows) if rows else ""
+        rows.append(row(safe(name), cells))
+    heads = ("held-out prompts", "before", "after", "untrained, forced")
+    held_out = table(heads[: 1 + len(columns)], rows) if rows else ""
     return f'<div class="tiles">{"".join(tiles)}</div>{held_out}'
 
 
@@ -73,8 +70,8 @@ def duration(seconds: float) -> str:
 
 def taken(run: Run) -> dict[str, str]:
     """Steps, time and seed, as far as they are known."""
-    steps, seconds = run.summary.get("steps", run.last_step), run.summary.get("seconds")
-    if isinstance(seconds, int | float):
+    steps, seconds = run.summary.get("steps", run.last_step), as_number(run.summary.get("seconds"))
+    if seconds is not None and math.isfinite(seconds):
         time = duration(seconds)
     else:
         time = f"{duration(run.times[1] - run.times[0])} so far" if run.times else "–"
@@ -130,20 +127,21 @@ def cell(run: Run, name: str) -> str:
 
 def setting(value: object, *, faint: bool) -> str:
     """A value of a config, short."""
-    plain = isinstance(value, str) and value.isprintable()
-    text = (
-        "not set" if value is NOT_SET else str(value) if plain else json.dumps(value, ensure_ascii=False, default=str)
-    )
+    if isinstance(value, str) and value.isprintable():
+        told = value
+    else:
+        told = "not set" if value is NOT_SET else json.dumps(value, ensure_ascii=False, default=str)
     kind = ' class="faint"' if faint else ""
-    return f"<code{kind}>{safe(text if len(text) <= LONG else f'{text[:LONG]} …')}</code>"
+    return f"<code{kind}>{safe(told if len(told) <= LONG else f'{told[:LONG]} …')}</code>"
 
 
 def notes(runs: Sequence[Run]) -> str:
     """What each run lacks."""
     lines = []
     for run in runs:
-        last = f"last logged: step {run.last_step}, {moment(run.times[1])}" if run.times and not run.summary else ""
-        said = [*run.notes, *([last] if last else [])]
+        said = list(run.notes)
+        if run.times and not run.summary:
+            said.append(f"last logged: step {run.last_step}, {moment(run.times[1])}")
         lines += [f'<p class="faint">{safe(run.name)}: {safe("; ".join(said))}</p>'] if said else []
     return "".join(lines)
 
@@ -209,9 +207,10 @@ def changes(run: Run) -> str:
 
 def sample(found: Mapping[str, Any]) -> str:
     """One prompt with its two completions."""
-    answer = "" if found.get("answer") is None else f' <span class="chip">answer: {clipped(found["answer"])}</span>'
+    given = found.get("answer")
+    answer = "" if given is None else f' <span class="chip">answer: {clipped(given)}</span>'
     before, after = (column(found, when) for when in ("before", "after"))
-    asked = f'<div class="asked"><pre>{clipped(found.get("prompt", ""))}</pre>{answer}</div>'
+    asked = f'<div class="asked">{text(found.get("prompt"))}{answer}</div>'
     return f'<div class="sample">{asked}{before}{after}</div>'
 
 
@@ -226,7 +225,7 @@ def column(found: Mapping[str, Any], when: str) -> str:
         f"{moved(start.get(name), value)}</span>"
         for name, value in rewards_of(found, when).items()
     )
-    return f'<div><span class="faint">{when}</span> {chips}<pre>{clipped(side.get("text", ""))}</pre></div>'
+    return f'<div><span class="faint">{when}</span> {chips}{text(side.get("text"))}</div>'
 
 
 def moved(start: float | None, end: float | None) -> str:
@@ -242,9 +241,13 @@ def rewards_of(found: Mapping[str, Any], when: str) -> dict[str, float | None]:
     return {str(name): as_number(value) for name, value in given.items()}
 
 
-def clipped(text: object) -> str:
+def text(value: object) -> str:
+    """As it is, with its lines; the first new line after <pre> is not part of it."""
+    return f"<pre>\n{'' if value is None else clipped(value)}</pre>"
+
+
+def clipped(value: object) -> str:
     """The beginning of a text, safe, with how much is left out."""
-    text = str(text)
-    return (
-        safe(text) if len(text) <= LONGEST else f"{safe(text[:LONGEST])} … and {len(text) - LONGEST:,} more characters"
-    )
+    whole = str(value)
+    more = len(whole) - LONGEST
+    return safe(whole[:LONGEST]) + (f" … and {more:,} more characters" if more > 0 else "")
