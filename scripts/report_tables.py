@@ -100,19 +100,21 @@ def head(run: Run, number: int, below: str = "") -> str:
 
 
 def settings(runs: Sequence[Run]) -> str:
-    """The settings that are not the same in all runs that have a config."""
+    """The settings that are not the same in all runs that have a config; those of the Trainer last."""
     compared = [(i, run) for i, run in enumerate(runs) if run.config]
     if len(compared) < 2:
         return ""
-    rows = [
-        row(
-            f"<code>{safe(key)}</code>",
-            (setting(value, faint=i > 0 and value == values[0]) for i, value in enumerate(values)),
-        )
-        for key, values in differences([run.config for _, run in compared])
-    ]
+    rows = []
+    for key, values in sorted(differences([run.config for _, run in compared]), key=of_trainer):
+        cells = (setting(value, faint=i > 0 and value == values[0]) for i, value in enumerate(values))
+        rows.append(row(f"<code>{safe(key)}</code>", cells))
     below = table(["", *(head(run, i) for i, run in compared)], rows, "words") if rows else "<p>None.</p>"
     return f"<h3>Settings that differ</h3>{below}"
+
+
+def of_trainer(found: tuple[str, list[object]]) -> bool:
+    """Whether a setting is the Trainer's, such as its callbacks."""
+    return found[0].startswith("trainer.")
 
 
 def cell(run: Run, name: str) -> str:
@@ -126,7 +128,9 @@ def cell(run: Run, name: str) -> str:
 
 
 def setting(value: object, *, faint: bool) -> str:
-    """A value of a config, short."""
+    """A value of a config, short: of a group, what is set."""
+    if isinstance(value, Mapping):
+        value = {name: each for name, each in value.items() if each not in (None, {}, [])}
     if isinstance(value, str) and value.isprintable():
         told = value
     else:

@@ -172,6 +172,7 @@ def test_what_stands_beside_a_title(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     layers = [a["points"].split()[0] for tag, a in page.elements if a.get("class", "").startswith("layer")]
     (_, high), (_, half) = (map(float, point.split(",")) for point in layers)
     assert 184 - high == pytest.approx(2 * (184 - half), abs=0.2)
+    assert high > 10, "all of it is within the plot"
     codes = [a.get("class", "") for tag, a in page.elements if tag == "code"]
     assert dict(zip(page.texts["code"], codes, strict=True)).keys() == {"model.optimizer.lr", "0.1", "0.2"}
     assert codes == ["", "", "", "faint"], "the key, 0.1, 0.2, and 0.1 again"
