@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -83,7 +83,7 @@ def way_of(model: dict[str, Any]) -> str:
     return way + (", gated" if any(reward.get("gate") for reward in model["rewards"]) else "")
 
 
-def label_of(rewards: Sequence[dict[str, Any]]) -> str:
+def label_of(rewards: Sequence[Mapping[str, Any]]) -> str:
     """Weights of the objectives, and bounds."""
     words = []
     for reward in rewards:
@@ -108,15 +108,39 @@ def worst(points: Sequence[Point], axes: Sequence[Axis]) -> tuple[float, ...]:
     return tuple(oriented(values, axes).tolist())
 
 
-def table(points: Sequence[Point], axes: Sequence[Axis], corner: Sequence[float]) -> str:
-    """Markdown: the front of each way with its hypervolume, then every run."""
-    reference, measures = oriented(np.array(corner), axes), [axis.measure for axis in axes]
-    where = ", ".join(f"{measure} {value:.4g}" for measure, value in zip(measures, corner, strict=True))
-    lines = [f"| way | runs | on its front | hypervolume from ({where}) |", "|---|---|---|---|"]
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """By all runs of one way."""
+
+    way: str
+    runs: int
+    on_front: int
+    """Of those runs, on the front of this way."""
+    volume: float
+
+
+def reached(points: Sequence[Point], axes: Sequence[Axis], corner: Sequence[float]) -> list[Reached]:
+    """The front of each way with its hypervolume."""
+    found = []
     for way in sorted({point.way for point in points}):
         values = oriented(np.array([point.values for point in points if point.way == way]), axes)
-        volume = hypervolume(values, reference)
-        lines.append(f"| {way} | {len(values)} | {int(non_dominated(values).sum())} | {volume:.3g} |")
+        volume = hypervolume(values, oriented(np.array(corner), axes))
+        on_front = int(non_dominated(values).sum())
+        found.append(Reached(way=way, runs=len(values), on_front=on_front, volume=volume))
+    return found
+
+
+def place_of(corner: Sequence[float], axes: Sequence[Axis]) -> str:
+    """The corner in words."""
+    return ", ".join(f"{axis.measure} {value:.4g}" for axis, value in zip(axes, corner, strict=True))
+
+
+def table(points: Sequence[Point], axes: Sequence[Axis], corner: Sequence[float]) -> str:
+    """Markdown: the front of each way with its hypervolume, then every run."""
+    where, measures = place_of(corner, axes), [axis.measure for axis in axes]
+    lines = [f"| way | runs | on its front | hypervolume from ({where}) |", "|---|---|---|---|"]
+    for each in reached(points, axes, corner):
+        lines.append(f"| {each.way} | {each.runs} | {each.on_front} | {each.volume:.3g} |")
     front = non_dominated(oriented(np.array([point.values for point in points]), axes))
     head = ["way", "run", "settings", *measures, "on the front of all"]
     lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -124,6 +148,12 @@ def table(points: Sequence[Point], axes: Sequence[Axis], corner: Sequence[float]
         cells = [point.way, point.name, point.label, *(f"{value:.4g}" for value in point.values), "yes" if best else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def front_line(values: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
+    """Those of (N, 2) that no other is better than, from left to right."""
+    front = values[non_dominated(oriented(values, axes))]
+    return front[np.argsort(front[:, 0])]
 
 
 def draw(points: Sequence[Point], axes: Sequence[Axis], path: Path) -> None:
@@ -138,8 +168,7 @@ def draw(points: Sequence[Point], axes: Sequence[Axis], path: Path) -> None:
         for way in sorted({point.way for point in points}):
             values = np.array([[point.values[i] for i in pair] for point in points if point.way == way])
             dots = panel.scatter(values[:, 0], values[:, 1], label=way, alpha=0.7)
-            front = values[non_dominated(oriented(values, shown))]
-            front = front[np.argsort(front[:, 0])]
+            front = front_line(values, shown)
             step = "post" if shown[0].low else "pre"  # what is reached at an x is the best of those no worse in x
             panel.step(front[:, 0], front[:, 1], where=step, color=dots.get_facecolor()[0], alpha=0.7)
         panel.set_xlabel(shown[0].title)
@@ -199,27 +228,39 @@ def chosen(given: argparse.Namespace) -> list[Path]:
     return finished
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs")
-    parser.add_argument("--sweep", type=Path, help="train the sweep into this folder first")
+def add_axes(parser: argparse.ArgumentParser) -> None:
+    """The options that choose objectives."""
     parser.add_argument("--high", nargs="+", help="measures to be high; accuracy_sampled if neither this nor --low")
     parser.add_argument("--low", nargs="+", help="measures to be low; length_sampled if neither this nor --high")
-    parser.add_argument(
-        "--corner", nargs="+", type=float, help="worst of each of high, then of low; else of these runs"
-    )
-    parser.add_argument("--folder", type=Path, help="where front.png and front.md go")
-    given = parser.parse_args()
+
+
+def axes_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Axis]:
+    """What the options chose: two different objectives or more, or the parser's error."""
     neither = given.high is None and given.low is None
     high, low = (["accuracy_sampled"], ["length_sampled"]) if neither else (given.high or [], given.low or [])
     axes = [Axis(measure=m, low=False) for m in high] + [Axis(measure=m, low=True) for m in low]
     if len(axes) < 2 or len({axis.measure for axis in axes}) < len(axes):
         parser.error(f"--high, --low: a front has two different objectives or more, not {', '.join([*high, *low])}")
+    return axes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs")
+    parser.add_argument("--sweep", type=Path, help="train the sweep into this folder first")
+    add_axes(parser)
+    parser.add_argument(
+        "--corner", nargs="+", type=float, help="worst of each of high, then of low; else of these runs"
+    )
+    parser.add_argument("--folder", type=Path, help="where front.png and front.md go")
+    given = parser.parse_args()
+    axes = axes_of(parser, given)
     if given.corner is not None and len(given.corner) != len(axes):
         parser.error(f"--corner: {len(given.corner)} numbers for {len(axes)} objectives")
     runs = chosen(given)
     points = [read(run, axes) for run in runs]
-    corner = given.corner or (SWEPT_FROM if given.sweep and neither else worst(points, axes))
+    usual = given.high is None and given.low is None
+    corner = given.corner or (SWEPT_FROM if given.sweep and usual else worst(points, axes))
     folder = given.folder or given.sweep or runs[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     text = table(points, axes, corner)
