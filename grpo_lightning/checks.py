@@ -9,7 +9,9 @@ from lightning.pytorch import Trainer
 
 from grpo_lightning.batching import MicroBatch
 from grpo_lightning.filters import FilterConfig
+from grpo_lightning.generation import Engine
 from grpo_lightning.logprobs import TokenLogprobs
+from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig, lr_factor
 from grpo_lightning.prompts import PromptDataModule
 
@@ -44,6 +46,21 @@ def check_fit(
             f"update.minibatches: {update.minibatches} is more than the {data.prompts_per_step} prompts of a step "
             "(data.prompts_per_step); use at most that many"
         )
+
+
+def check_ahead(update: UpdateConfig, engine: Engine, filters: FilterConfig, objective: ObjectiveConfig) -> None:
+    """Refuses to collect ahead what depends on the step at hand."""
+    if not update.async_steps:
+        return
+    why = ""
+    if not engine.runs_apart:
+        why = f"{type(engine).__name__} draws with the weights that are being updated; use an engine such as VLLMServer"
+    elif filters.silent == "refill" or filters.retire_at is not None:
+        why = "filters.silent 'refill' and filters.retire_at choose prompts by the step before; turn them off"
+    elif objective.loss == "reinforce":
+        why = "objective.loss 'reinforce' looks at no ratio, so it cannot tell an older policy; take 'cispo'"
+    if why:
+        raise ValueError(f"update.async_steps: 1 is refused: {why}")
 
 
 @torch.no_grad()

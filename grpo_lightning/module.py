@@ -5,7 +5,8 @@ mathematics: see `losses`, `advantages`, `combine`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,15 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from grpo_lightning.adapters import check_adapter, without_adapter
 from grpo_lightning.advantages import AdvantageConfig
+from grpo_lightning.ahead import Plain, background, packed, unpacked, without_clock
 from grpo_lightning.bad_steps import Guard, Step
 from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
-from grpo_lightning.checks import check_first_step, check_fit, check_precision
+from grpo_lightning.checks import check_ahead, check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
 from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
 from grpo_lightning.evaluation import EvaluationConfig
 from grpo_lightning.filters import FilterConfig, pass_rates
-from grpo_lightning.generation import Engine, SamplingConfig
+from grpo_lightning.generation import Engine, Rollout, SamplingConfig
 from grpo_lightning.logprobs import TokenLogprobs, completion_logprobs, sample_logprobs
 from grpo_lightning.metrics import Tally, tally_step, tally_times, tally_update
 from grpo_lightning.mismatch import MismatchConfig
@@ -37,6 +39,7 @@ from grpo_lightning.policy import PolicyConfig, move_towards
 from grpo_lightning.policy_module import PolicyModule
 from grpo_lightning.preparation import Forward, Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import Executor, RewardSpec, Scorer
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.sharding import (
@@ -46,7 +49,7 @@ from grpo_lightning.sharding import (
     load_full_state,
     shards_of,
 )
-from grpo_lightning.types import Prompt, Scores
+from grpo_lightning.types import Group, Prompt, Scores
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
@@ -122,48 +125,93 @@ class GRPOModule(PolicyModule):
         self.tally = Tally()
         self.guard = Guard(update.max_bad_steps, policy=policy, objective=objective, sampling=sampling, seed=seed)
         self.last: Prepared | None = None
+        self.ahead: list[Plain] | None = None
+        self.waiting: Collected | None = None
 
     # ------------------------------------------------------------------------------------------------- the algorithm
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> None:
         """One iteration: prompts -> rollout -> rewards -> advantages -> loss -> step."""
         started = time.perf_counter()
-        found = self.collect(prompts)
+        found = self.collected_ahead(prompts) or self.collect(prompts, self.iteration)
         batch = self.prepare(found)
         updating = time.perf_counter()
-        for iteration in range(self.update.num_iterations):
-            key = seed_of("minibatches", self.seed, self.iteration, iteration)
-            for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key, ranks=self.ranks):
-                if self.finished:
-                    break
-                self.optimizer_step_on(minibatch)
+        with self.collecting_ahead():
+            for iteration in range(self.update.num_iterations):
+                key = seed_of("minibatches", self.seed, self.iteration, iteration)
+                for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key, ranks=self.ranks):
+                    if self.finished:
+                        break
+                    self.optimizer_step_on(minibatch)
         self.last, self.combine_state = batch, batch.combined.state
         self.log_step(found, batch, started=started, updating=updating)
         self.move_on(found)
 
-    def collect(self, prompts: Sequence[Prompt]) -> Collected:
+    def collect(self, prompts: Sequence[Prompt], iteration: int) -> Collected:
         """G completions of each prompt by the current policy, scored; in rounds, if silent groups are refilled.
 
         A group is scored while others are still generated.
         """
-        seed = seed_of("rollout", self.seed, self.iteration)
         self.generator.use_weights(self.trainer.global_step)
+        return self.collect_by_engine(prompts, iteration, ranks=self.ranks)
+
+    def collect_by_engine(
+        self, prompts: Sequence[Prompt], iteration: int, *, ranks: Ranks, noticed: Callable[[], None] = lambda: None
+    ) -> Collected:
+        """By the weights that the engine has; `noticed` is called for each finished group."""
+        seed = seed_of("rollout", self.seed, iteration)
+
+        def generate(prompts: Sequence[Prompt], take: Callable[[int, Group], None]) -> Rollout:
+            def finished(place: int, group: Group) -> None:
+                noticed()
+                take(place, group)
+
+            return self.generator.generate(
+                prompts, group_size=self.group_size, sampling=self.sampling, seed=seed, finished=finished
+            )
+
         return collect(
             prompts,
             config=self.recipe.filters,
-            judge=self.judged,
-            generate=lambda prompts, finished: self.generator.generate(
-                prompts, group_size=self.group_size, sampling=self.sampling, seed=seed, finished=finished
-            ),
+            judge=partial(self.judged, iteration=iteration),
+            generate=generate,
             stream=self.scorer.stream,
             draw=lambda count: self.data.draw(count),
-            ranks=self.ranks,
+            ranks=ranks,
         )
 
-    def judged(self, scores: Scores) -> np.ndarray:
+    def judged(self, scores: Scores, iteration: int) -> np.ndarray:
         """By what groups are silent or solved: the reward that `filters` names, where it applies."""
-        weights = np.array([spec.weight_at(self.iteration) for spec in self.scorer.specs])
+        weights = np.array([spec.weight_at(iteration) for spec in self.scorer.specs])
         return judged(scores.rewards, scores.names.index(self.judge), weights)
+
+    def collected_ahead(self, prompts: Sequence[Prompt]) -> Collected | None:
+        """This step's rollout, if it was collected during the step before."""
+        if self.waiting is None and self.ahead is not None and len(self.ahead) == self.ranks.size:
+            judge = partial(self.judged, iteration=self.iteration)
+            self.waiting = unpacked(self.ahead[self.ranks.rank], prompts, judge)
+        found, self.waiting = self.waiting, None
+        return found
+
+    @contextmanager
+    def collecting_ahead(self) -> Iterator[None]:
+        """With `update.async_steps` collects the next step's rollout meanwhile, by the policy as it is now.
+
+        No collectives in that thread: they would meet those of the update in another order on every rank.
+        """
+        if not self.update.async_steps:
+            yield
+            return
+        self.generator.use_weights(self.trainer.global_step)
+        following = self.iteration + 1
+        prompts = self.data.begin_step(following)
+        call = partial(self.collect_by_engine, prompts, following, ranks=Ranks.one())
+        with background(lambda running: call(noticed=running.checked)) as running:
+            yield
+            updated = time.perf_counter()
+            self.waiting = without_clock(running.result())
+        self.tally.add("time/wait", time.perf_counter() - updated)
+        self.ahead = self.ranks.gather_objects(packed(self.waiting))
 
     def prepare(self, found: Collected) -> Prepared:
         """The samples to train on, with their advantages."""
@@ -234,7 +282,7 @@ class GRPOModule(PolicyModule):
         """What changes from rollout to rollout besides the weights: retired prompts, and a reference that moves."""
         kl, retire_at = self.recipe.objective.kl, self.recipe.filters.retire_at
         if retire_at is not None:
-            rates = pass_rates(self.judged(found.scores))
+            rates = pass_rates(self.judged(found.scores, self.iteration))
             solved = [g.prompt.uid for g, rate in zip(found.rollout.groups, rates, strict=True) if rate >= retire_at]
             self.data.retire(np.concatenate(self.ranks.gather(np.array(solved, dtype=np.int64))).tolist())
         if self.reference is not None and kl.sync_every and (self.iteration + 1) % kl.sync_every == 0:
@@ -252,6 +300,7 @@ class GRPOModule(PolicyModule):
         check_strategy(self.trainer.strategy)
         if stage == "fit":
             check_fit(self.trainer, data, self.update, self.optimizer_config, self.recipe.filters)
+            check_ahead(self.update, self.engine, self.recipe.filters, self.recipe.objective)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = adamw(self.optimizer_config, self.model.parameters())
@@ -274,6 +323,7 @@ class GRPOModule(PolicyModule):
         checkpoint["coefficients"] = asdict(self.coefficients)
         checkpoint["combine"] = saved(self.combine_state, list(self.parts))
         checkpoint["bad_steps"] = self.guard.in_a_row
+        checkpoint["ahead"] = self.ahead
         if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
             checkpoint["reference"] = full_state(self.reference)
         if self.policy_config.adapter is not None and shards_of(self.model) is None:
@@ -286,6 +336,7 @@ class GRPOModule(PolicyModule):
             check_adapter(self.model, checkpoint["state_dict"])
         objective, known = self.recipe.objective, checkpoint["coefficients"]
         self.guard.in_a_row = checkpoint.get("bad_steps", 0)
+        self.ahead = checkpoint.get("ahead") if self.update.async_steps else None
         if objective.kl.target is not None:
             self.coefficients = replace(self.coefficients, beta=known["beta"])
         if objective.entropy.target is not None:

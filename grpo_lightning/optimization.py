@@ -26,6 +26,9 @@ class UpdateConfig:
     layout: Layout = "shared"
     """`shared`: flat, with a prompt once for all its completions; for attention `sdpa`. `packed`: sequences end to end,
     for `flash_attention_2` and `flex_attention`. `padded`: rows of similar length, padded on the right; any model."""
+    async_steps: Literal[0, 1] = 0
+    """1: the next rollout is drawn and scored while this one trains, by the policy of before that update. Needs an
+    engine that holds weights of its own, on other devices than the training's, such as VLLMServer."""
     max_bad_steps: int = 3
     """Optimizer steps in a row that may be skipped because loss or gradient is not finite; one more ends the run."""
 

@@ -4,10 +4,13 @@ Not for gradients, which the strategy averages. With one process every call retu
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +36,14 @@ class Ranks:
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
         """Every rank's rows, in the order of ranks; they need not be equally many."""
+        return self.gather_objects(rows)
+
+    def gather_objects(self, own: T) -> list[T]:
+        """Every rank's own, in the order of ranks."""
         if self.size == 1:
-            return [rows]
-        found: list[np.ndarray] = [rows] * self.size
-        torch.distributed.all_gather_object(found, rows)
+            return [own]
+        found: list[T] = [own] * self.size
+        torch.distributed.all_gather_object(found, own)
         return found
 
     def _reduce(self, values: Tensor, operation: object) -> Tensor:

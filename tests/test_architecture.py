@@ -15,7 +15,7 @@ LAYERS = [
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "packing", "batching", "voting"},
-    {"logprobs", "collection", "optimization"},
+    {"logprobs", "collection", "optimization", "ahead"},
     {"objective", "checks"},
     {"preparation"},
     {"metrics"},

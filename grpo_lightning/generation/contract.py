@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -108,6 +108,9 @@ class Generator(Protocol):
 
 class Engine(ABC):
     """What a config names: the settings of an engine, made before there is a model."""
+
+    runs_apart: ClassVar[bool] = False
+    """Whether it holds weights of its own and can draw while the policy is being updated."""
 
     @abstractmethod
     def check(self, sampling: SamplingConfig) -> None:

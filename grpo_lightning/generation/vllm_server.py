@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,6 +33,8 @@ OLDEST = (0, 33)
 @dataclass(frozen=True, kw_only=True)
 class VLLMServer(Engine):
     """vLLM servers that run beside the training."""
+
+    runs_apart: ClassVar[bool] = True
 
     urls: tuple[str, ...]
     """Where the servers listen, as in `http://node2:8000`; prompts go to them in turn."""
