@@ -187,7 +187,7 @@ def evaluate(
             for k in config.attempts:
                 values[f"pass_at_{k}"] = np.array([pass_at_k(row, k) for row in right])
             if votes is not None and config.attempts:
-                values[f"maj_at_{count}"] = _majority(right, winners(votes, groups))
+                values[f"maj_at_{count}"] = _majority(right, groups, votes)
         if way == SAMPLED or not config.samples:
             for k, name in enumerate(scores.names):
                 values[f"reward/{name}"] = _mean(scores.rewards[:, :, k])
@@ -205,8 +205,15 @@ def _mean(values: Float[np.ndarray, "P G"]) -> PerPrompt:
         return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
 
 
-def _majority(right: Float[np.ndarray, "P G"], winner: PerPrompt) -> PerPrompt:
-    """Whether the winner is right; 0 where no completion gave an answer, NaN where the prompt has no right answer."""
-    place = np.nan_to_num(winner, nan=0.0).astype(int)
-    chosen = right[np.arange(len(right)), place]
-    return np.where(np.isnan(winner) & ~np.isnan(right).all(axis=1), 0.0, chosen)
+def _majority(right: Float[np.ndarray, "P G"], groups: Sequence[Group], votes: Scorer) -> PerPrompt:
+    """Whether the winner is right; NaN where the prompt has no right answer, and nothing is counted then.
+
+    0 where no completion gave an answer, and where votes cannot be counted: what hangs the count gains nothing by it.
+    """
+    judged = np.flatnonzero(~np.isnan(right).all(axis=1)).tolist()
+    places = winners(votes, [groups[row] for row in judged])
+    found = np.full(len(right), np.nan)
+    found[judged] = [
+        0.0 if np.isnan(place) else right[row, int(place)] for row, place in zip(judged, places, strict=True)
+    ]
+    return found

@@ -48,9 +48,10 @@ class PolicyModule(LightningModule):
         self.policy: PreTrainedModel | None = None
         self.reference: PreTrainedModel | None
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        votes = evaluation.samples > 1
+        self.votes: Scorer | None = None
         judge = scorer.specs[scorer.names.index(evaluation.accuracy_name(scorer.names))]
-        self.votes = ballots(judge, scorer.workers, scorer.executor) if votes else None
+        if evaluation.samples > 1:
+            self.votes = ballots(judge, scorer.workers, scorer.executor, samples=evaluation.samples)
         self.held_out: dict[str, HeldOut] = {}
         self.measured: dict[str, Measured] = {}
         self.weights_step = 0

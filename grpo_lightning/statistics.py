@@ -116,7 +116,8 @@ def _sign_flip(change: Float[Array, " P"], seed: int) -> float:
     if not len(moved):
         return 1.0
     rng = np.random.default_rng(seed)
-    seen, found, left = abs(float(change.sum())) * (1 - 1e-12), 0, FLIPS
+    # Sums that would be equal differ by rounding, which grows with what is summed, not with what is left of it.
+    seen, found, left = abs(float(change.sum())) - 1e-12 * float(moved.sum()), 0, FLIPS
     while left:
         count = min(left, max(1, CHUNK // len(moved)))
         signs = rng.integers(2, size=(count, len(moved)), dtype=np.int8) * 2 - 1

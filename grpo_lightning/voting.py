@@ -5,12 +5,12 @@ Runs where rewards run, in killable workers: to compare two answers is to read h
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
-from grpo_lightning.scoring import Executor, RewardSpec, Scorer
+from grpo_lightning.scoring import LONGEST_TIMEOUT, Executor, RewardSpec, Scorer
 from grpo_lightning.types import Completion, Group, Record
 
 TEXTS = "completions"
@@ -35,19 +35,37 @@ class Majority:
         self.reward = reward
 
     def __call__(self, records: Sequence[Record]) -> list[float | None]:
-        return [self.reward.majority(record.row[TEXTS]) for record in records]  # type: ignore[arg-type]
+        return [self._count(cast(list[str], record.row[TEXTS])) for record in records]
+
+    def _count(self, completions: list[str]) -> int | None:
+        place = self.reward.majority(completions)
+        if place is not None and place not in range(len(completions)):
+            raise ValueError(f"majority gave {place!r}, which is no place among {len(completions)} completions")
+        return place
 
 
-def ballots(spec: RewardSpec, workers: int | None, executor: Executor) -> Scorer | None:
-    """The scorer that counts votes by this reward; None if it cannot tell when answers are the same."""
+def ballots(spec: RewardSpec, workers: int | None, executor: Executor, *, samples: int) -> Scorer | None:
+    """The scorer that counts votes by this reward; None if it cannot tell when answers are the same.
+
+    It runs where the reward does. A ballot may take as long as it may to score its completions.
+    """
     if not isinstance(spec.reward, Votes):
         return None
-    counting = RewardSpec(reward=Majority(spec.reward), name="majority", fail="skip", timeout=spec.timeout)
+    counting = RewardSpec(
+        reward=Majority(spec.reward),
+        name="majority",
+        fail="skip",
+        timeout=min(spec.timeout * samples, LONGEST_TIMEOUT),
+        inline=spec.inline,
+    )
     return Scorer([counting], workers=workers, executor=executor)
 
 
 def winners(scorer: Scorer, groups: Sequence[Group]) -> Float[np.ndarray, " P"]:
-    """Of each group the place of the completion whose answer wins; NaN where none gives an answer."""
+    """Of each group the place of the completion whose answer wins.
+
+    NaN where none gives an answer, or the votes could not be counted, which is logged.
+    """
     paper = Completion(token_ids=(), sampler_logprobs=(), text="", stop_reason="eos")
     cast = [
         Group(

@@ -1,26 +1,34 @@
 """The most frequent answer, where answers may be written in several ways."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 
 def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> int | None:
-    """The place of the first answer of the largest class, the earliest of equally large ones; None if all are None.
+    """The place of an answer of the largest class, the earliest given of equally large ones; None if none is given.
 
-    An answer joins the first class whose first answer it is the `same` as, so that answers are compared with one of
-    each class only, and equal texts never.
+    In a class every text is the `same` as every other: of 28, 0.28 and 28%, which is either, no two unlike ones vote
+    together. Texts join in the order of their own votes, each the first class that takes it, and stop once no class can
+    overtake the largest, so that a few texts that are slow to compare do not hold up what the others agree on. A text
+    that is not the same as itself, because there is nothing in it, is no answer.
     """
-    places: list[int] = []
-    votes: list[int] = []
-    known: dict[str, int] = {}
-    for place, answer in enumerate(answers):
-        if answer is None:
-            continue
-        if answer not in known:
-            firsts = ((number, answers[first]) for number, first in enumerate(places))
-            found = next((n for n, first in firsts if first is not None and same(answer, first)), len(places))
-            if found == len(places):
-                places.append(place)
-                votes.append(0)
-            known[answer] = found
-        votes[known[answer]] += 1
-    return places[votes.index(max(votes))] if votes else None
+    given = Counter(answer for answer in answers if answer is not None)
+    votes = Counter({text: count for text, count in given.items() if same(text, text)})
+    classes: list[list[str]] = []
+    sizes: list[int] = []
+    left = votes.total()
+    for text, count in votes.most_common():
+        second, first = sorted([0, 0, *sizes])[-2:]
+        if first > second + left:
+            break
+        takes = (n for n, others in enumerate(classes) if all(same(text, other) for other in others))
+        home = next(takes, len(classes))
+        if home == len(classes):
+            classes.append([])
+            sizes.append(0)
+        classes[home].append(text)
+        sizes[home] += count
+        left -= count
+    largest = [texts for texts, size in zip(classes, sizes, strict=True) if size == max(sizes)]
+    winner = min(largest, key=lambda texts: min(map(answers.index, texts)), default=None)
+    return None if winner is None else answers.index(winner[0])

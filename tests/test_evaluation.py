@@ -29,7 +29,7 @@ from rewards.vote import most_frequent
 from tests.fakes import tiny_data, tiny_module, tiny_trainer
 from tests.test_cli import fit, project
 from tests.tiny import prompt
-from tests.unruly import VotesForEver, length
+from tests.unruly import VotesAsTold, VotesForEver, length
 
 __all__ = ["project"]
 
@@ -70,7 +70,7 @@ def measured(
     prompts = [prompt(text, uid=i, answer=answers[text]) for i, text in enumerate(texts)]
     settings = EvaluationConfig(**config)
     spec = RewardSpec(reward=reward, name="answer")
-    votes = ballots(spec, 1, "processes") if settings.samples > 1 else None
+    votes = ballots(spec, 1, "processes", samples=settings.samples) if settings.samples > 1 else None
     with Scorer([spec], workers=1) as scorer:
         values, _ = evaluate(
             prompts,
@@ -147,21 +147,42 @@ def test_a_reward_that_knows_no_equal_answers_has_no_maj() -> None:
         ([None, None], None),
         ([], None),
         (["a", "b", "c", "C", "A"], 0),
+        (["a", "B", "b", "A", "A"], 3),  # as most of them write it
+        (["", "", "", "b"], 3),
+        (["", None], None),
+        (["a|b", "a", "a", "b", "b", "c", "c", "c", "c"], 5),  # what is the same as two unlike ones does not join them
     ],
 )
 def test_the_most_frequent_answer(answers: list[str | None], place: int | None) -> None:
-    assert most_frequent(answers, same=lambda one, other: one.lower() == other.lower()) == place
+    """Texts are the same that have a word in common, in small letters or large ones; `a|b` is both a and b."""
+
+    def same(one: str, other: str) -> bool:
+        first, second = (set(text.lower().split("|")) - {""} for text in (one, other))
+        return bool(first & second)
+
+    assert most_frequent(answers, same) == place
 
 
-def test_a_vote_compares_equal_texts_never_and_others_with_one_of_each_class_only() -> None:
+def test_a_vote_compares_no_more_than_it_must() -> None:
+    """a1 has 3 votes of 6 and a2 joins: b1 and b2 together have fewer than 4."""
     compared: list[tuple[str, str]] = []
 
     def same(one: str, other: str) -> bool:
         compared.append((one, other))
         return one[0] == other[0]
 
-    most_frequent(["a1", "a1", "b1", "a2", "a1", "b2"], same)
-    assert compared == [("b1", "a1"), ("a2", "a1"), ("b2", "a1"), ("b2", "b1")]
+    assert most_frequent(["b2", "a1", "a2", "a1", "b1", "a1"], same) == 1
+    assert [pair for pair in compared if pair[0] != pair[1]] == [("b2", "a1"), ("a2", "a1")]
+    compared.clear()
+    assert most_frequent(["slow", "a1", "a1"], same) == 1
+    assert not [pair for pair in compared if pair[0] != pair[1]]
+
+
+def test_in_mathematics_nothing_is_no_answer_and_percent_join_no_unlike_answers() -> None:
+    boxed = [r"\boxed{}", r"\boxed{\,}", r"\boxed{}", r"\boxed{5}"]
+    assert MathAnswer().majority(boxed) == 3
+    answers = (r"28\%", "28", "28", "0.28", "0.28", "30", "30", "30", "30")
+    assert MathAnswer().majority([rf"\boxed{{{answer}}}" for answer in answers]) == 5
 
 
 def test_a_vote_that_hangs_is_killed_and_the_others_count() -> None:
@@ -169,10 +190,27 @@ def test_a_vote_that_hangs_is_killed_and_the_others_count() -> None:
         Group(prompt=prompt("a", uid=i), completions=(completion(text), completion("x")))
         for i, text in enumerate(("fine", "hang", "fine"))
     ]
-    votes = ballots(RewardSpec(reward=VotesForEver(), timeout=0.5), 1, "processes")
+    votes = ballots(RewardSpec(reward=VotesForEver(), timeout=0.25), 1, "processes", samples=2)
     assert votes is not None
     with votes:
         np.testing.assert_array_equal(winners(votes, groups), [0.0, np.nan, 0.0])
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_reward_that_votes_for_nobody_there_is_a_failure(inline: bool, caplog: pytest.LogCaptureFixture) -> None:
+    groups = [Group(prompt=prompt("a"), completions=(completion("2"), completion("x")))]
+    votes = ballots(RewardSpec(reward=VotesAsTold(), inline=inline), 1, "processes", samples=2)
+    assert votes is not None
+    with votes:
+        assert np.isnan(winners(votes, groups)).all()
+    assert "majority gave 2, which is no place among 2 completions" in caplog.text
+
+
+def test_a_ballot_runs_where_its_reward_does_for_as_long_as_its_completions() -> None:
+    spec = RewardSpec(reward=VotesAsTold(), inline=True, timeout=3.0)
+    votes = ballots(spec, None, "processes", samples=4)
+    assert votes is not None
+    assert (votes.specs[0].inline, votes.specs[0].timeout) == (True, 12.0)
 
 
 def test_own_sampling_settings() -> None:

@@ -176,6 +176,16 @@ def fields(records: Sequence[Record]) -> list[float]:
     return [float(record == wanted) for record in records]
 
 
+class VotesAsTold:
+    """Votes for the place that the first completion says."""
+
+    def __call__(self, records: Sequence[object]) -> list[float]:
+        return [1.0 for _ in records]
+
+    def majority(self, completions: Sequence[str]) -> int | None:
+        return int(completions[0])
+
+
 class VotesForEver:
     """Never ends to count where a completion says `hang`."""
 
