@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 
 def title_of(name: str) -> str:
-    """accuracy_sampled -> accuracy sampled, pass_at_4 -> pass@4."""
-    return name.replace("_at_", "@").replace("_", " ")
+    """accuracy_sampled -> accuracy sampled, my_set/pass_at_4 -> my_set/pass@4; names of sets and rewards stay."""
+    place, slash, measure = name.rpartition("/")
+    own = measure if place.endswith("reward") else measure.replace("_at_", "@").replace("_", " ")
+    return f"{place}{slash}{own}"
 
 
 def is_share(name: str, values: Sequence[float]) -> bool:

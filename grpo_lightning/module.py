@@ -294,7 +294,8 @@ class GRPOModule(PolicyModule):
         """Refuses what cannot work with this data, before any model is loaded."""
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
-            routed = (prompt.rewards for prompts in data.prompts.values() for prompt in prompts)
+            every = (*data.prompts.values(), *data.further.values())
+            routed = (prompt.rewards for prompts in every for prompt in prompts)
             self.scorer.check_routing({name for names in routed if names is not None for name in names})
         check_precision(self.trainer.precision)
         check_strategy(self.trainer.strategy)

@@ -137,7 +137,8 @@ class PromptDataModule(LightningDataModule):
         if "train" in wanted:
             self._check_train()
         for split in wanted:
-            self._check_held_out(split, required=stage == "predict" or (stage not in ("fit", None) and not self.sets))
+            unanswered = stage in ("validate", "test") and not self.held_out(split)
+            self._check_held_out(split, required=unanswered or stage == "predict")
         for name, prompts in self.further.items():
             if len(prompts) < self.world_size:
                 raise ValueError(
@@ -225,7 +226,9 @@ class PromptDataModule(LightningDataModule):
             try:
                 found[name] = read_set(each, self.columns)
             except ValueError as error:
-                raise ValueError(f"data.sets.{name}.{error}") from error
+                cause = str(error).removeprefix("data.")
+                joint = "." if re.match(r"(columns|source|split)[.:]", cause) else ": "
+                raise ValueError(f"data.sets.{name}{joint}{cause}") from error
         return found
 
     def _further_uids(self) -> dict[str, int]:
@@ -298,7 +301,7 @@ class PromptDataModule(LightningDataModule):
         if (required or rows) and rows < self.world_size:
             raise ValueError(
                 f"data: {rows} {split} prompts in {self.source} ({self.dropped[split]} left out as too long) are fewer "
-                f"than the {self.world_size} devices; give at least one for each"
+                f"than the {self.world_size} devices, and no data.sets take their place; give at least one for each"
             )
 
 

@@ -91,7 +91,7 @@ class BeforeAfter(Callback):
 
     def show(self, folder: Path) -> None:
         """Prints the table and where the rest is; the command line calls this when the progress bar is gone."""
-        console = Console()
+        console = Console(markup=False)
         if "after" in self.measured:
             console.print(summary_table(self.measured))
             console.print(f"learning curves: {folder / 'curves.png'}", soft_wrap=True)
@@ -166,10 +166,16 @@ class Scoreboard(Callback):
             for name, (measured, means) in found.items()
         }
         step, config = module.step_of_weights, module.evaluation
-        content = {"step": step, "seed": module.seed, "evaluation": asdict(config), "sets": sets}
+        content = {
+            "step": step,
+            "seed": module.seed,
+            "evaluation": asdict(config),
+            "sampling": asdict(config.sampled(module.sampling)),
+            "sets": sets,
+        }
         path = Path(trainer.default_root_dir) / "evaluation" / f"{stage}-step{step}.json"
         write_json(path, content)
-        console = Console()
+        console = Console(markup=False)
         for name, (measured, means) in found.items():
             title = f"{name}: {len(measured.uids)} prompts, after {step} steps"
             console.print(measures_table(title, means, config.confidence))

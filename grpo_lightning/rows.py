@@ -149,7 +149,18 @@ def _read_messages(value: object, where: str) -> tuple[Message, ...]:
         raise ValueError(f"{where} ends with a message of the {last['role']}; it must end with the user's")
     if not last["content"].strip():
         raise ValueError(f"{where} is empty; every row needs a prompt")
+    for message in value:
+        _check_text(message["content"], where)
     return tuple(value)
+
+
+def _check_text(text: str, where: str) -> None:
+    """JSON can hold halves of characters, which no tokenizer, log or file takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start].encode("ascii", "backslashreplace").decode()
+        raise ValueError(f"{where} holds {half}, half of a character (a lone surrogate); write it whole") from error
 
 
 def _is_message(value: object) -> bool:
@@ -157,6 +168,8 @@ def _is_message(value: object) -> bool:
 
 
 def _read_answer(value: object, where: str) -> str | None:
+    if isinstance(value, str):
+        _check_text(value, where)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int | float):

@@ -27,25 +27,26 @@ Compared = dict[str, dict[str, Comparison]]
 """By set, by measure."""
 
 
+LATEST = re.compile(r"-step(\d+)\.json$")
+
+
 def read(given: str) -> tuple[Path, dict[str, Any]]:
     """A file that `test` or `validate` has written, or of a run's folder the one of the latest checkpoint tested."""
     path = Path(given)
     if path.is_dir():
-        found = {int(m[1]): each for each in path.glob("evaluation/test-step*.json") if (m := STEP.search(each.name))}
+        found = {int(m[1]): each for each in path.glob("evaluation/test-step*.json") if (m := LATEST.search(each.name))}
         if not found:
             raise SystemExit(f"{path}: has no evaluation/test-step*.json; run grpo-lightning test on it first")
         path = found[max(found)]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        assert all({"digest", "uids", "values"} <= each.keys() for each in content["sets"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, AssertionError) as error:
+        wanted = [content[key] for key in ("step", "evaluation", "sampling")]
+        wanted += [each[key] for each in content["sets"].values() for key in ("digest", "uids", "values")]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise SystemExit(
             f"{path}: is no file that grpo-lightning test writes ({type(error).__name__}: {error})"
         ) from error
     return path, content
-
-
-STEP = re.compile(r"-step(\d+)\.json$")
 
 
 def compared(first: dict[str, Any], second: dict[str, Any], confidence: float) -> Compared:
@@ -54,15 +55,16 @@ def compared(first: dict[str, Any], second: dict[str, Any], confidence: float) -
     for name in [name for name in first["sets"] if name in second["sets"]]:
         one, other = first["sets"][name], second["sets"][name]
         if one["digest"] != other["digest"]:
-            raise SystemExit(f"{name}: the two were measured on other prompts; use the same data.source and seeds")
+            raise SystemExit(f"{name}: the two were measured on other prompts; use the same data.source and its seed")
         uids = sorted(set(one["uids"]) & set(other["uids"]))
         found[name] = {
             measure: compare(column(one, measure, uids), column(other, measure, uids), confidence=confidence)
             for measure in one["values"]
             if measure in other["values"]
         }
+    found = {name: measures for name, measures in found.items() if measures}
     if not found:
-        raise SystemExit(f"no set in common: {', '.join(first['sets'])} against {', '.join(second['sets'])}")
+        raise SystemExit(f"nothing in common: sets {', '.join(first['sets'])} against {', '.join(second['sets'])}")
     return found
 
 
@@ -75,18 +77,20 @@ def column(of: dict[str, Any], measure: str, uids: list[int]) -> np.ndarray:
 def table(name: str, found: dict[str, Comparison], confidence: float) -> Table:
     """One row per measure."""
     prompts = max(each.prompts for each in found.values())
-    rows = Table(title=f"{name}: {prompts} prompts, {confidence:.0%} intervals")
-    for title in ("", "first", "second", "difference", "higher", "lower", "p"):
-        rows.add_column(title, justify="right" if title else "left")
+    rows = Table(title=f"{name}: {prompts} prompts, {confidence:.0%} intervals", box=None, padding=(0, 1, 0, 0))
+    rows.add_column("")
+    for title in ("first", "second", "difference", "higher", "lower", "p"):
+        rows.add_column(title, justify="right", no_wrap=True)
     for measure, each in found.items():
         share = is_share(measure, [each.first, each.second])
-        scale, digits = (100, 0) if share else (1, 1)
-        low, high = (f"{scale * bound:+.{digits}f}" for bound in (each.low, each.high))
+        difference, low, high = (
+            f"{value * (100 if share else 1):+.1f}" for value in (each.difference, each.low, each.high)
+        )
         rows.add_row(
             title_of(measure),
             shown(each.first, share),
             shown(each.second, share),
-            f"{scale * each.difference:+.1f} [{low}, {high}]",
+            f"{difference} [{low}, {high}]",
             str(each.higher),
             str(each.lower),
             f"{each.p:.4f}" if each.p > 1e-4 else "≤ 0.0001",
@@ -105,11 +109,12 @@ def main() -> None:
         parser.error(f"--confidence: {given.confidence} is refused; it must be between 0 and 1")
     (first_path, first), (second_path, second) = read(given.first), read(given.second)
     found = compared(first, second, given.confidence)
-    console = Console()
+    console = Console(markup=False)
     for label, path, content in (("first", first_path, first), ("second", second_path, second)):
         console.print(f"{label}: {path}, after {content['step']} steps", soft_wrap=True)
-    if first["evaluation"] != second["evaluation"]:
-        console.print("beware: the two were answered with other settings of model.evaluation")
+    for key in ("evaluation", "sampling"):
+        if first[key] != second[key]:
+            console.print(f"beware: the two were answered with other settings of model.{key}")
     for name, measures in found.items():
         console.print(table(name, measures, given.confidence))
     if given.json is not None:

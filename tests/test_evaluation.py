@@ -320,6 +320,46 @@ def test_a_set_without_rows_says_so(tmp_path: Path) -> None:
         data.setup("fit")
 
 
+@pytest.mark.parametrize(
+    ("line", "columns", "message"),
+    [
+        ({"q": "1+1"}, Columns(), r"data\.sets\.more\.columns\.prompt: no column 'prompt' in train of .*more\.jsonl"),
+        ({"q": 3}, Columns(prompt="q", answer=None), r"data\.sets\.more: train row 0 \(from 0\) of .*: column 'q'"),
+    ],
+)
+def test_what_is_wrong_with_a_set_names_it(
+    tmp_path: Path, line: dict[str, object], columns: Columns, message: str
+) -> None:
+    source = Dataset(path=str(rows_of(tmp_path / "more.jsonl", line)))
+    tiny_module(tmp_path)
+    data = tiny_data(tmp_path, sets={"more": HeldOutSet(source=source, split="train", columns=columns)})
+    with pytest.raises(ValueError, match=rf"\A{message}"):
+        data.setup("fit")
+
+
+def test_validation_without_anything_to_answer_is_refused(tmp_path: Path) -> None:
+    """Fit goes on without, and `test` answers the set."""
+    alone = Generated(task=Arithmetic(digits=2), train=11, validation=0, test=0)
+    held = HeldOutSet(source=Generated(task=Arithmetic(digits=1), train=1, test=3), in_validation=False)
+    tiny_module(tmp_path)
+    data = tiny_data(tmp_path, source=alone, sets={"more": held})
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    assert list(data.held_out("test")) == ["more"]
+    with pytest.raises(ValueError, match=r"0 validation prompts .* no data\.sets take their place"):
+        data.setup("validate")
+
+
+def test_rewards_that_no_reward_is_named_are_refused_before_training(tmp_path: Path) -> None:
+    file = rows_of(tmp_path / "more.jsonl", {"prompt": "1+1", "rewards": "answer"})
+    columns = Columns(answer=None, rewards="rewards")
+    held = HeldOutSet(source=Dataset(path=str(file)), split="train", columns=columns)
+    module = tiny_module(tmp_path)
+    with pytest.raises(ValueError, match="rewards: 'answer' unknown; there are share_of_digits, brevity"):
+        tiny_trainer(tmp_path, max_steps=1).fit(module, datamodule=tiny_data(tmp_path, sets={"more": held}))
+    assert module.policy is None
+
+
 def test_a_run_measures_every_set_before_and_after(tmp_path: Path) -> None:
     more = HeldOutSet(source=Generated(task=Arithmetic(digits=1), train=1, test=3))
     module, data = tiny_module(tmp_path, evaluation=EvaluationConfig(samples=2)), tiny_data(tmp_path, sets={"m": more})
@@ -395,7 +435,32 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Path) -> None:
         main(["test", "--config", "runs/tiny/config.yaml", "--data.source.init_args.seed", seed])
         Path("runs/tiny/evaluation/test-step0.json").rename(f"{seed}.json")
     other = compare("0.json", "7.json")
-    assert other.stderr == "test: the two were measured on other prompts; use the same data.source and seeds\n"
+    assert other.stderr == "test: the two were measured on other prompts; use the same data.source and its seed\n"
+    content = json.loads(Path("0.json").read_text())
+    values = content["sets"]["test"]["values"]
+    for old in list(values):
+        values[f"other {old}"] = values.pop(old)
+    Path("other.json").write_text(json.dumps(content))
+    assert compare("0.json", "other.json").stderr == "nothing in common: sets test against test\n"
+    Path("part.json").write_text("{}")
+    assert compare("0.json", "part.json").stderr.startswith("part.json: is no file that grpo-lightning test writes")
+
+
+def test_runs_of_other_seeds_compare_and_names_of_folders_are_no_markup(project: Path) -> None:
+    """A folder's name may hold what a terminal library reads as a tag."""
+    for seed in ("1", "2"):
+        fit("--run", f"[red]{seed}[", "--runs", "r[/]", "--seed_everything", seed, "--trainer.max_steps", "1")
+        main(["test", "--config", f"r[/]/[red]{seed}[/config.yaml", "--ckpt_path", "last"])
+    longer = ["--model.sampling.max_tokens", "7", "--model.evaluation.greedy", "false"]
+    main(["test", "--config", "r[/]/[red]2[/config.yaml", "--ckpt_path", "last", *longer])
+    done = compare("r[/]/[red]1[", "r[/]/[red]2[")
+    assert done.returncode == 0, done.stderr
+    assert "second: r[/]/[red]2[/evaluation/test-step1.json, after 1 steps" in done.stdout
+    assert "beware: the two were answered with other settings of model.evaluation" in done.stdout
+    assert "beware: the two were answered with other settings of model.sampling" in done.stdout
+    assert "test: 4 prompts, 95% intervals" in done.stdout
+    assert "length sampled" in done.stdout
+    assert "truncated sampled" in done.stdout
 
 
 # ------------------------------------------------------------------------------------------- metrics of `evaluate`

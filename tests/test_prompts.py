@@ -565,6 +565,8 @@ def test_sizes_that_cannot_be_drawn_are_refused(sizes: dict[str, int]) -> None:
         ({"prompt": 3}, "train row 1 (from 0) of the list: column 'prompt' is a int, '3'"),
         ({"prompt": [{"role": "user"}]}, "column 'prompt' is a list"),
         ({"prompt": [{"role": "assistant", "content": "4"}]}, "ends with a message of the assistant"),
+        ({"prompt": "a\ud800"}, r"train row 1 (from 0) of the list: column 'prompt' holds \ud800, half of a character"),
+        ({"prompt": "hi", "answer": "\udfff"}, r"column 'answer' holds \udfff, half of a character"),
         ({"prompt": "hi", "answer": ["1"]}, "train row 1 (from 0) of the list: column 'answer' is a list"),
         ({"prompt": "hi", "rewards": []}, "column 'rewards' is []; expected reward names"),
         ({"prompt": "hi", "rewards": "math,,code"}, "column 'rewards' is 'math,,code'"),
