@@ -90,7 +90,11 @@ class PromptDataModule(LightningDataModule):
                 raise ValueError(f"data.{key}: {size} is too few; use at least 1")
         if system_prompt is not None and not chat_template:
             raise ValueError("data.system_prompt: needs data.chat_template; without it, put the text into the prompts")
-        for name in sets or {}:
+        for name, each in (sets or {}).items():
+            if each.system_prompt is not None and not chat_template:
+                raise ValueError(
+                    f"data.sets.{name}.system_prompt: needs data.chat_template, as data.system_prompt does"
+                )
             if not re.fullmatch(r"[\w.-]+", name) or TAKEN.fullmatch(name):
                 raise ValueError(f"data.sets: {name!r} is refused; use letters, digits and -_. and no measure's name")
         self.source, self.columns, self.system_prompt = source, columns, system_prompt
@@ -132,7 +136,8 @@ class PromptDataModule(LightningDataModule):
                 self.prompts[split] = self._tokenize(split, base, examples[split], self.system_prompt, tokenizer)
             for name, base in self._further_uids().items():
                 if name not in self.further:
-                    system_prompt = self.sets[name].system_prompt or self.system_prompt
+                    own = self.sets[name].system_prompt
+                    system_prompt = self.system_prompt if own is None else own
                     self.further[name] = self._tokenize(name, base, sets[name], system_prompt, tokenizer)
         if "train" in wanted:
             self._check_train()

@@ -234,7 +234,7 @@ def without_nan(values: np.ndarray) -> list[float | None]:
 def measures_table(title: str, means: Measures, confidence: float) -> Table:
     """One row per measure, with the bounds of its interval."""
     table = Table(title=title)
-    for column in ("", "mean", f"{confidence:.0%} interval"):
+    for column in ("", "mean", f"{100 * confidence:g}% interval"):
         table.add_column(column, justify="right" if column else "left")
     for name, found in means.items():
         share = is_share(name, [found.low, found.value, found.high])

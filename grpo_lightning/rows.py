@@ -42,7 +42,7 @@ class HeldOutSet:
     columns: Columns | None = None
     """Which column means what; null: as in data.columns."""
     system_prompt: str | None = None
-    """As data.system_prompt, which null takes."""
+    """As data.system_prompt; null: that one."""
     in_validation: bool = True
     """Answered in every validation, too; false: by `test`, and before and after training."""
 

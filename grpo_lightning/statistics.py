@@ -63,6 +63,13 @@ def intervals(
     return bounds
 
 
+def bounded(name: str, values: Float[Array, " P"], *, confidence: float = 0.95) -> dict[str, float]:
+    """NAME, the mean of the values that are not NaN, with NAME_low and NAME_high, the bounds of its interval."""
+    known = values[~np.isnan(values)]
+    low, high = intervals(known[:, None], seed=0, confidence=confidence)[0].tolist()
+    return {name: float(known.mean()) if len(known) else float("nan"), f"{name}_low": low, f"{name}_high": high}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two measurements of the same prompts."""

@@ -77,7 +77,7 @@ def column(of: dict[str, Any], measure: str, uids: list[int]) -> np.ndarray:
 def table(name: str, found: dict[str, Comparison], confidence: float) -> Table:
     """One row per measure."""
     prompts = max(each.prompts for each in found.values())
-    rows = Table(title=f"{name}: {prompts} prompts, {confidence:.0%} intervals", box=None, padding=(0, 1, 0, 0))
+    rows = Table(title=f"{name}: {prompts} prompts, {100 * confidence:g}% intervals", box=None, padding=(0, 1, 0, 0))
     rows.add_column("")
     for title in ("first", "second", "difference", "higher", "lower", "p"):
         rows.add_column(title, justify="right", no_wrap=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ from tests.unruly import VotesAsTold, VotesForEver, length
 __all__ = ["project"]
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "evaluation.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 class Scripted:
@@ -294,6 +297,23 @@ def test_sets_have_prompts_columns_and_random_streams_of_their_own(tmp_path: Pat
     assert alone.further["more"] == data.further["more"]
 
 
+def test_a_set_has_a_system_prompt_of_its_own_or_that_of_all_or_an_empty_one(tmp_path: Path) -> None:
+    """The tokenizer has a token a character, and its template writes contents only."""
+    file = rows_of(tmp_path / "more.jsonl", {"prompt": "1+1", "answer": "2"})
+    source = Dataset(path=str(file))
+    tiny_module(tmp_path)
+    sets = {
+        name: HeldOutSet(source=source, split="train", system_prompt=text)
+        for name, text in {"own": "33", "common": None, "none": ""}.items()
+    }
+    data = tiny_data(tmp_path, sets=sets, system_prompt="4444")
+    data.setup("test")
+    lengths = {name: len(prompts[0].token_ids) for name, prompts in data.further.items()}
+    assert (lengths["own"] - lengths["none"], lengths["common"] - lengths["none"]) == (2, 4)
+    with pytest.raises(ValueError, match=r"data\.sets\.own\.system_prompt: needs data\.chat_template"):
+        tiny_data(tmp_path, sets=sets, chat_template=False)
+
+
 def test_no_training_row_stands_in_a_set(tmp_path: Path) -> None:
     file = rows_of(tmp_path / "train.jsonl", *({"prompt": f"{i}+1", "answer": i + 1} for i in range(40)))
     same = rows_of(tmp_path / "same.jsonl", *({"prompt": f"{i}+1", "answer": i + 1} for i in range(5)))
@@ -490,6 +510,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             {"predictions": [["1/2", "3", "0.5"], ["4", "5", "5"]], "references": [r"\frac12", "4"], "k": [1, 3]},
             {"maj_at_1": 1.0, "maj_at_3": 0.5},
         ),
+        ("pass_at_k", {"predictions": [[1, None], [1, 0]], "k": [1, 2]}, {"pass_at_1": 0.75, "pass_at_2": 1.0}),
         ("maj_at_k", {"predictions": [["a", "b", "b "]], "references": ["b"], "answers": "exact"}, {"maj_at_3": 1.0}),
         (
             "math_equivalence",
@@ -539,3 +560,54 @@ def test_metrics_refuse_a_k_that_there_are_no_samples_for(cache: None) -> None:
         PassAtK(keep_in_memory=True).compute(predictions=[[1, 0, 0], [0, 0]], k=[3])
     with pytest.raises(ValueError, match=r"k: \[0\] is refused"):
         MajAtK(keep_in_memory=True).compute(predictions=[["a"]], references=["a"], k=[0])
+
+
+# ------------------------------------------------------------------------------------------------ docs/evaluation.md
+
+
+def test_the_page_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, and after a fit of two steps that the page takes for granted."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    sizes = [word for split in ("train", "test") for word in (f"--data.source.init_args.{split}", "64")]
+    main(["fit", "--config", "configs/quickstart.yaml", "--trainer.val_check_interval", "2", *sizes, *quiet])
+    lines = [line.partition("#")[0].split() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+    # The page says steps of the run as it ships, which are 40.
+    for words in ([word.replace("step40", "step2") for word in line] for line in lines):
+        if words[0] == "grpo-lightning":
+            main([*words[1:], *quiet])
+        else:
+            assert words[0] == "python"
+            subprocess.run([sys.executable, *words[1:]], check=True)
+    assert {path.name for path in Path("runs/quickstart/evaluation").glob("*.json")} == {
+        "test-step0.json",
+        "test-step2.json",
+    }
+
+
+def test_the_page_s_settings_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    configs = ["--config", str(ROOT / "configs" / "quickstart.yaml")]
+    for number, block in enumerate(block for kind, block in BLOCKS if kind == "yaml"):
+        Path(f"{number}.yaml").write_text(block)
+        configs += ["--config", f"{number}.yaml"]
+    assert len(configs) == 2 * 3
+    with pytest.raises(SystemExit, match="0"):
+        main(["test", *configs, "--print_config"])
+
+
+def test_the_page_s_code_runs_and_its_links_lead_somewhere(cache: None) -> None:
+    (code,) = (block for kind, block in BLOCKS if kind == "python")
+    exec(code, {})
+    for link in re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")):
+        assert link.startswith("http") or (PAGE.parent / link).exists(), link
+
+
+def test_the_page_names_what_is_measured() -> None:
+    names = set(measured({"a": ["7"] * 4}, {"a": "7"}, samples=4))
+    page = {name.replace("_K", "_4").replace("NAME", "answer") for name in re.findall(r"`([\w/]+)`", PAGE.read_text())}
+    assert names - {"pass_at_2"} <= page

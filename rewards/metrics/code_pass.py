@@ -6,7 +6,7 @@ import numpy as np
 from datasets.features import Features, Value
 from evaluate import info, module
 
-from grpo_lightning.statistics import intervals
+from grpo_lightning.statistics import bounded
 from grpo_lightning.types import Record
 from rewards.unit_tests import UnitTests
 
@@ -47,13 +47,7 @@ class CodePass(module.Metric):
     ) -> dict[str, object]:
         records = [_record(program, tests) for program, tests in zip(predictions, references, strict=True)]
         passed = np.array(UnitTests(timeout=timeout, partial=partial)(records), dtype=float)
-        low, high = intervals(passed[:, None], seed=0, confidence=confidence)[0]
-        return {
-            "code_pass": float(np.nanmean(passed)),
-            "code_pass_low": float(low),
-            "code_pass_high": float(high),
-            "passed": passed.tolist(),
-        }
+        return {**bounded("code_pass", passed, confidence=confidence), "passed": passed.tolist()}
 
 
 def _record(program: str, tests: str) -> Record:

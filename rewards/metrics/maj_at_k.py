@@ -8,7 +8,7 @@ from datasets.features import Features, Value
 from datasets.features import Sequence as Several
 from evaluate import info, module
 
-from grpo_lightning.statistics import intervals
+from grpo_lightning.statistics import bounded
 from rewards.exact_match import ExactMatch
 from rewards.math_answer import MathAnswer, is_correct
 
@@ -60,10 +60,8 @@ class MajAtK(module.Metric):
         results: dict[str, float] = {}
         for count in counts:
             voted = zip(predictions, references, strict=True)
-            right = np.array([[_is_right(samples[:count], wanted, answers)] for samples, wanted in voted], dtype=float)
-            low, high = intervals(right, seed=0, confidence=confidence)[0]
-            name = f"maj_at_{count}"
-            results |= {name: float(right.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+            right = np.array([_is_right(samples[:count], wanted, answers) for samples, wanted in voted], dtype=float)
+            results |= bounded(f"maj_at_{count}", right, confidence=confidence)
         return results
 
 

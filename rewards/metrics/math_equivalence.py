@@ -6,7 +6,7 @@ import numpy as np
 from datasets.features import Features, Value
 from evaluate import info, module
 
-from grpo_lightning.statistics import intervals
+from grpo_lightning.statistics import bounded
 from rewards.math_answer import is_correct, same_answer
 
 DESCRIPTION = """Share of answers that equal the reference, however either is written (1/2, 0.5, \\\\frac{1}{2}), with a
@@ -41,10 +41,4 @@ class MathEquivalence(module.Metric):
         equal = np.array(
             [same(given, wanted) for given, wanted in zip(predictions, references, strict=True)], dtype=float
         )
-        low, high = intervals(equal[:, None], seed=0, confidence=confidence)[0]
-        return {
-            "math_equivalence": float(equal.mean()),
-            "math_equivalence_low": float(low),
-            "math_equivalence_high": float(high),
-            "equal": equal.tolist(),
-        }
+        return {**bounded("math_equivalence", equal, confidence=confidence), "equal": equal.tolist()}

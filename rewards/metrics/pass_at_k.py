@@ -7,14 +7,15 @@ from datasets.features import Features, Value
 from datasets.features import Sequence as Several
 from evaluate import info, module
 
-from grpo_lightning.statistics import intervals, pass_at_k
+from grpo_lightning.statistics import bounded, pass_at_k
 
 DESCRIPTION = """Chance that at least one of k samples of a problem is right, without bias from n >= k given samples:
 1 - C(n-c, k) / C(n, k), c of them right; the mean over problems, with a bootstrap interval over problems."""
 
 INPUTS = """
 Args:
-    predictions: for each problem a list with the score of each sample, which counts as right from 1 on.
+    predictions: for each problem a list with the score of each sample, which counts as right from 1 on; null: none,
+        and a problem with fewer than k scores is left out.
     k: numbers of samples to ask for.
     confidence: of the interval.
 Returns:
@@ -42,11 +43,9 @@ class PassAtK(module.Metric):
             raise ValueError(
                 f"k: {list(k)} is refused; each must be from 1 to {fewest}, the fewest samples of a problem"
             )
-        values = np.array([[pass_at_k(np.array(samples, dtype=float), each) for each in k] for samples in predictions])
+        scores = [np.array(samples, dtype=float) for samples in predictions]
         results: dict[str, float] = {}
-        for each, column, (low, high) in zip(
-            k, values.T, intervals(values, seed=0, confidence=confidence), strict=True
-        ):
-            name = f"pass_at_{each}"
-            results |= {name: float(column.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+        for each in k:
+            chances = np.array([pass_at_k(samples, each) for samples in scores])
+            results |= bounded(f"pass_at_{each}", chances, confidence=confidence)
         return results
