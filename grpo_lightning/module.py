@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from grpo_lightning.adapters import check_adapter, without_adapter
 from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.bad_steps import Guard, Step
-from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
+from grpo_lightning.batching import Sample, by_sequence, even_micro_batches, minibatches, totals_of
 from grpo_lightning.checks import check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
 from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
@@ -38,7 +38,7 @@ from grpo_lightning.policy_module import PolicyModule
 from grpo_lightning.preparation import Forward, Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.scoring import Executor, RewardSpec, Scorer
-from grpo_lightning.seeding import seed_of
+from grpo_lightning.seeding import rollout_seed, seed_of
 from grpo_lightning.sharding import (
     check_strategy,
     clip_gradients,
@@ -122,6 +122,8 @@ class GRPOModule(PolicyModule):
         self.tally = Tally()
         self.guard = Guard(update.max_bad_steps, policy=policy, objective=objective, sampling=sampling, seed=seed)
         self.last: Prepared | None = None
+        self.looks: dict[tuple[int, int], torch.Tensor] = {}
+        """Of each sequence of the last step, by group and sample, its log-probs when an update last looked at it."""
 
     # ------------------------------------------------------------------------------------------------- the algorithm
 
@@ -131,6 +133,7 @@ class GRPOModule(PolicyModule):
         found = self.collect(prompts)
         batch = self.prepare(found)
         updating = time.perf_counter()
+        self.looks = {}
         for iteration in range(self.update.num_iterations):
             key = seed_of("minibatches", self.seed, self.iteration, iteration)
             for minibatch in minibatches(batch.samples, self.update.minibatches, seed=key, ranks=self.ranks):
@@ -146,7 +149,7 @@ class GRPOModule(PolicyModule):
 
         A group is scored while others are still generated.
         """
-        seed = seed_of("rollout", self.seed, self.iteration)
+        seed = rollout_seed(self.seed, self.iteration)
         self.generator.use_weights(self.trainer.global_step)
         return collect(
             prompts,
@@ -224,6 +227,7 @@ class GRPOModule(PolicyModule):
                     max_tokens=self.sampling.max_tokens,
                 )
                 self.manual_backward(loss * self.trainer.world_size)
+            self.looks |= by_sequence(current.logprobs.detach(), seen, batch)
             tally_update(step.tally, current, batch, objective, first="update/loss" not in self.tally)
             step.add(batch, loss)
         optimizer.step()

@@ -143,6 +143,15 @@ def own_files(folder: Path, rank: int) -> list[tuple[int, Path]]:
     return [(step, path) for step, number, path in _files(folder) if number == rank]
 
 
+def remove_after(folder: Path, step: int) -> None:
+    """Removes what is recorded of later steps, and what a killed run was writing."""
+    for number, _, path in _files(folder):
+        if number > step:
+            path.unlink(missing_ok=True)
+    for path in folder.glob(f"*{ASIDE}"):
+        path.unlink(missing_ok=True)
+
+
 def _files(folder: Path) -> list[tuple[int, int, Path]]:
     """Step, rank and path of each file, in order."""
     named = [(NAME.fullmatch(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
@@ -152,11 +161,12 @@ def _files(folder: Path) -> list[tuple[int, int, Path]]:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def write_file(
-    folder: Path, header: RolloutHeader, token_texts: Mapping[int, str], groups: Sequence[RecordedGroup]
-) -> Path:
+def write_file(folder: Path, header: RolloutHeader, groups: Sequence[RecordedGroup]) -> Path:
     """Under its name only once it is whole, and the same bytes for the same rollout."""
-    lines = [json.dumps({"format": FORMAT, **asdict(header)}), json.dumps({str(i): t for i, t in token_texts.items()})]
+    texts: dict[int, str] = {}
+    for completion in (each for group in groups for each in group.completions):
+        texts.update(zip(completion.token_ids, completion.token_texts, strict=True))
+    lines = [json.dumps({"format": FORMAT, **asdict(header)}), json.dumps({str(i): texts[i] for i in sorted(texts)})]
     lines += [json.dumps(_group_to_json(group), allow_nan=False) for group in groups]
     content = gzip.compress("".join(f"{line}\n" for line in lines).encode("ascii"), compresslevel=1, mtime=0)
     path = folder / file_name(header.step, header.rank, header.ranks)
