@@ -60,7 +60,7 @@ def completion(**changes: object) -> RecordedCompletion:
         "token_ids": (7, 0, 1),
         "token_texts": (HOSTILE, "a", "<end>"),
         "stop_reason": "eos",
-        "sampler_logprobs": (-0.1, -1e-30, -2.0000000000000004),
+        "sampler_logprobs": (float(np.float32(-0.1)), float(np.float32(-1e-30)), -2.0000002384185791015625),
         "policy_logprobs": (-0.25, 0.0, -2.0),
         "rewards": {"answer": 1 / 3, "format": math.nan},
         "reward": 1 / 3,
@@ -93,6 +93,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     lines = gzip.decompress(path.read_bytes()).decode("ascii").split("\n")
     assert [json.loads(line, parse_constant=pytest.fail) is not None for line in lines[:-1]] == [True] * 4
     assert json.loads(lines[2])["completions"][0]["rewards"] == {"answer": None, "format": "inf"}
+
+
+def test_any_float32_is_named(tmp_path: Path) -> None:
+    """Log-probs over all magnitudes; a double comes back as the float32 next to it, as the loss would take it."""
+    draw = np.random.default_rng(0)
+    values = -np.exp(draw.uniform(-80, 5, 10_000)).astype(np.float32)
+    some = completion(token_ids=(0,) * 10_000, token_texts=("a",) * 10_000, policy_logprobs=None)
+    for given in (values.tolist(), (values.astype(np.float64) * (1 + 1e-12)).tolist()):
+        write_file(tmp_path, header(), [group(dataclasses.replace(some, sampler_logprobs=tuple(given)))])
+        assert [*read_step(tmp_path, 4)[0].completions[0].sampler_logprobs] == values.tolist()
 
 
 def test_equal_rollouts_make_equal_files(tmp_path: Path) -> None:
@@ -151,7 +161,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "lists": lambda content: gzip.compress(b"[]\n[]\n[]\n"),
     "a missing key": lambda content: repacked(content, b'"advantage"', b'"advantages"'),
     "a missing token": lambda content: repacked(content, b'"7":', b'"8":'),
-    "a wrong number": lambda content: repacked(content, b"-2.0000000000000004", b'"many"'),
+    "a wrong number": lambda content: repacked(content, b"-2.00000024", b'"many"'),
     "not ASCII": lambda content: repacked(content, b"alert", "älert".encode()),
 }
 
