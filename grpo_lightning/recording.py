@@ -201,7 +201,7 @@ def on_host(values: Sequence[torch.Tensor]) -> list[list[float]]:
     """Log-probs as numbers of DIGITS digits; a device is waited for once."""
     if not values:
         return []
-    flat = torch.cat(list(values)).double().cpu().numpy().round(DIGITS).tolist()
+    flat = torch.cat(list(values)).cpu().double().numpy().round(DIGITS).tolist()
     ends = accumulate(map(len, values), initial=0)
     return [flat[start:end] for start, end in pairwise(ends)]
 

@@ -107,7 +107,7 @@ nav .head { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 18px;
 .legend { display: none; font-size: 13px; color: var(--soft); }
 .legend i { padding: 2px 7px; margin: 0 1px; border-radius: 3px; color: var(--ink); }
 .group { background: var(--card); border: 1px solid var(--line); border-radius: 10px; margin: 18px 0;
-  padding: 4px 20px; }
+  padding: 4px 20px; content-visibility: auto; contain-intrinsic-size: auto 700px; }
 .group > summary { cursor: pointer; list-style: none; padding: 10px 0; }
 .group > summary::-webkit-details-marker { display: none; }
 .group h2 { font-size: 13.5px; margin: 0; color: var(--soft); font-weight: 600; }
@@ -226,7 +226,8 @@ def _completion(completion: RecordedCompletion, largest: float) -> str:
     facts += [("tokens", f"{len(completion.token_ids)}, {completion.stop_reason}")]
     facts += [] if completion.trained else [("left out", "not trained on")]
     rows = "".join(f"<span><b>{_escaped(name)}</b>{_escaped(value)}</span>" for name, value in facts)
-    tokens = "".join(_token(completion, place, largest) for place in range(len(completion.token_ids)))
+    ratios = completion.ratios or (math.nan,) * len(completion.token_ids)
+    tokens = "".join(_token(completion, place, ratio, largest) for place, ratio in enumerate(ratios))
     return (
         f'<div class="one{"" if completion.trained else " out"}"><div class="facts">'
         f'<span class="advantage{sign}">{number(advantage, "+.2f")}</span>{rows}</div>'
@@ -234,10 +235,9 @@ def _completion(completion: RecordedCompletion, largest: float) -> str:
     )
 
 
-def _token(completion: RecordedCompletion, place: int, largest: float) -> str:
+def _token(completion: RecordedCompletion, place: int, ratio: float, largest: float) -> str:
     levels = {letter: level(by, completion, place, largest) for by, letter in LETTERS.items()}
     classes = " ".join(f"{letter}{_class_number(found)}" for letter, found in levels.items() if found != 0)
-    ratio = math.nan if completion.ratios is None else completion.ratios[place]
     logprob = number(completion.sampler_logprobs[place], ".4f")
     facts = f"{completion.token_ids[place]} {logprob} {number(ratio, '.4f')}"
     return f'<i class="{classes}" data-t="{facts}">{_escaped(token_text(completion.token_texts[place]))}</i>'

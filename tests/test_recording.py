@@ -29,7 +29,7 @@ from grpo_lightning.recording import (
     spread,
     token_texts,
 )
-from grpo_lightning.rollout_files import RolloutHeader, read_header, write_file
+from grpo_lightning.rollout_files import RolloutHeader, read_header, step_files, write_file
 from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.types import Prompt
 from tests.fakes import REWARDS, many_digits, never_mixed, tiny_data, tiny_module, tiny_trainer
@@ -402,6 +402,21 @@ def test_a_replay_with_another_objective_generates_nothing(tmp_path: Path) -> No
     digits = "reward/share_of_digits"
     assert [row[digits] for row in other] == [row[digits] for row in rows]
     assert len({row[digits] for row in rows}) == 6
+
+
+def test_a_replay_takes_what_any_number_of_ranks_has_recorded(tmp_path: Path) -> None:
+    """Two files a step, the second rank's prompts in the first one's place."""
+    whole, rows = train(tmp_path / "whole", RecordRollouts())
+    folder = tmp_path / "whole" / "rollouts"
+    for step in recorded_steps(folder):
+        (path,) = step_files(folder, step)
+        head, groups = read_header(path), read_step(folder, step)
+        path.unlink()
+        for rank in (0, 1):
+            write_file(folder, dataclasses.replace(head, rank=rank, ranks=2), groups[1 - rank :: 2])
+    again, same, asked = replayed(tmp_path / "again", tmp_path / "whole")
+    assert (asked, same) == (0, rows)
+    assert same_weights(whole, again)
 
 
 def test_a_replay_that_goes_on_is_exact(tmp_path: Path) -> None:
