@@ -174,7 +174,7 @@ def recorded(
                 RecordedCompletion(
                     text=c.text,
                     token_ids=c.token_ids,
-                    token_texts=tuple(texts[i] for i in c.token_ids),
+                    token_texts=tuple(map(texts.__getitem__, c.token_ids)),
                     stop_reason=c.stop_reason,
                     sampler_logprobs=c.sampler_logprobs,
                     policy_logprobs=None if policy is None else tuple(policy),

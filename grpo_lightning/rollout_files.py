@@ -34,6 +34,8 @@ FORMAT = 1
 LISTED = 12
 """Steps that are named where one is missing."""
 
+STRICT = json.JSONEncoder(allow_nan=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutHeader:
@@ -195,7 +197,7 @@ def _completion_to_json(completion: RecordedCompletion) -> str:
     }
     policy = completion.policy_logprobs
     return (
-        f'{json.dumps(head, allow_nan=False)[:-1]}, "sampler_logprobs": {_numbers(completion.sampler_logprobs)}, '
+        f'{STRICT.encode(head)[:-1]}, "sampler_logprobs": {_numbers(completion.sampler_logprobs)}, '
         f'"policy_logprobs": {"null" if policy is None else _numbers(policy)}}}'
     )
 

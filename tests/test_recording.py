@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from lightning.pytorch import Callback, Trainer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from grpo_lightning.batching import GHOST, by_sequence, micro_batches
+from grpo_lightning.cli import main
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import BuiltinGenerator, Recorded, Rollout, SamplingConfig
 from grpo_lightning.module import GRPOModule
@@ -33,8 +36,9 @@ from grpo_lightning.rollout_files import RolloutHeader, read_header, step_files,
 from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.types import Prompt
 from tests.fakes import REWARDS, many_digits, never_mixed, tiny_data, tiny_module, tiny_trainer
-from tests.tiny import VOCABULARY
+from tests.tiny import VOCABULARY, sample
 
+ROOT = Path(__file__).parent.parent
 HOSTILE = (
     "</style><script>alert(1)</script>\x1b[31m\x1b]0;title\x07\r\n\x00\x9b2J\u2028\u202e\ud800 {{x}} [red]漢👨\u200d👩"
 )
@@ -298,6 +302,17 @@ def test_tokens_by_themselves_make_the_text(kind: str) -> None:
         assert token_texts(tokenizer, tokenizer.encode("\n\x1b")) == ["\n", "\x1b"]
 
 
+def test_values_find_their_sequences() -> None:
+    """Sorted by length when cut, so that the second sample stands first; a ghost has no values."""
+    samples = [sample((2,), (3, 4, 1), group=5, number=1), sample((2,), (1,), group=0)]
+    (batch,) = micro_batches(samples, max_tokens=100, layout="padded")
+    assert batch.order == (1, 0)
+    found = by_sequence(torch.tensor([0.5, 1.0, 2.0, 3.0]), samples, batch)
+    assert {key: value.tolist() for key, value in found.items()} == {(0, 0): [0.5], (5, 1): [1.0, 2.0, 3.0]}
+    (ghost,) = micro_batches([GHOST], max_tokens=1, layout="padded")
+    assert by_sequence(torch.zeros(0), [], ghost) == {}
+
+
 def test_a_run_that_goes_on_leaves_the_same_files(tmp_path: Path) -> None:
     """From the checkpoint of step 12, with files of later steps, one half written, and one of a step that never was."""
     train(tmp_path / "all", RecordRollouts())
@@ -507,3 +522,20 @@ def test_a_replay_does_not_write_over_its_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"engine\.folder: .* is where this run records its own rollouts"):
         train(tmp_path, RecordRollouts(), engine=Recorded(folder=str(tmp_path / "rollouts")))
     assert contents(tmp_path) == before
+
+
+def test_the_command_line_records_and_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default; two rollouts of 32 prompts, with the policy and its rewards in worker processes as they come."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
+    words = ["fit", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--trainer.enable_progress_bar", "false"]
+    words += ["--data.source.init_args.train", "64", "--data.source.init_args.test", "4"]
+    words += ["--trainer.limit_val_batches", "0"]
+    main(words)
+    assert recorded_steps(Path("runs/quickstart/rollouts")) == [1, 2]
+    engine = {"class_path": "grpo_lightning.generation.Recorded", "init_args": {"folder": "runs/quickstart/rollouts"}}
+    main([*words, "--run", "again", "--model.engine", json.dumps(engine), "--recording.every_n_rollouts", "0"])
+    policies = [Path("runs") / run / "policy" / "model.safetensors" for run in ("quickstart", "again")]
+    assert policies[0].read_bytes() == policies[1].read_bytes()
+    assert not Path("runs/again/rollouts").exists()
