@@ -28,6 +28,7 @@ from grpo_lightning.exporting import export_checkpoint
 from grpo_lightning.interruption import Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.recording import RecordRollouts
 from grpo_lightning.report import BeforeAfter, Scoreboard
 from grpo_lightning.resuming import changes, hide
 from grpo_lightning.saving import SaveError
@@ -83,6 +84,7 @@ class GRPOCommandLine(LightningCLI):
         )
         parser.add_lightning_class_args(BoundaryCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RankWatch, "ranks")
+        parser.add_lightning_class_args(RecordRollouts, "recording")
         parser.set_defaults(
             {
                 "checkpoint.every_n_train_steps": 10,

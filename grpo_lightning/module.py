@@ -23,7 +23,7 @@ from grpo_lightning.adapters import check_adapter, without_adapter
 from grpo_lightning.advantages import AdvantageConfig
 from grpo_lightning.ahead import Plain, background, packed, unpacked, without_clock
 from grpo_lightning.bad_steps import Guard, Step
-from grpo_lightning.batching import Sample, even_micro_batches, minibatches, totals_of
+from grpo_lightning.batching import Sample, by_sequence, even_micro_batches, minibatches, totals_of
 from grpo_lightning.checks import check_ahead, check_first_step, check_fit, check_precision
 from grpo_lightning.collection import Collected, collect
 from grpo_lightning.combine import CombineConfig, judged, restored, saved, start_state
@@ -41,7 +41,7 @@ from grpo_lightning.preparation import Forward, Prepared, Recipe, prepare
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import Executor, RewardSpec, Scorer
-from grpo_lightning.seeding import seed_of
+from grpo_lightning.seeding import rollout_seed, seed_of
 from grpo_lightning.sharding import (
     check_strategy,
     clip_gradients,
@@ -127,6 +127,8 @@ class GRPOModule(PolicyModule):
         self.last: Prepared | None = None
         self.ahead: list[Plain] | None = None
         self.waiting: Collected | None = None
+        self.looks: dict[tuple[int, int], torch.Tensor] = {}
+        """Of each sequence of the last step, by group and sample, its log-probs when an update last looked at it."""
 
     # ------------------------------------------------------------------------------------------------- the algorithm
 
@@ -136,6 +138,7 @@ class GRPOModule(PolicyModule):
         found = self.collected_ahead(prompts) or self.collect(prompts, self.iteration)
         batch = self.prepare(found)
         updating = time.perf_counter()
+        self.looks = {}
         with self.collecting_ahead():
             for iteration in range(self.update.num_iterations):
                 key = seed_of("minibatches", self.seed, self.iteration, iteration)
@@ -159,7 +162,7 @@ class GRPOModule(PolicyModule):
         self, prompts: Sequence[Prompt], iteration: int, *, ranks: Ranks, noticed: Callable[[], None] = lambda: None
     ) -> Collected:
         """By the weights that the engine has; `noticed` is called for each finished group."""
-        seed = seed_of("rollout", self.seed, iteration)
+        seed = rollout_seed(self.seed, iteration)
 
         def generate(prompts: Sequence[Prompt], take: Callable[[int, Group], None]) -> Rollout:
             def finished(place: int, group: Group) -> None:
@@ -272,6 +275,7 @@ class GRPOModule(PolicyModule):
                     max_tokens=self.sampling.max_tokens,
                 )
                 self.manual_backward(loss * self.trainer.world_size)
+            self.looks |= by_sequence(current.logprobs.detach(), seen, batch)
             tally_update(step.tally, current, batch, objective, first="update/loss" not in self.tally)
             step.add(batch, loss)
         optimizer.step()

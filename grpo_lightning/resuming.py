@@ -83,6 +83,7 @@ RULES: Sequence[tuple[str, Verdict, str]] = (
     ("trainer.limit_train_batches", "changes the course", "epochs begin elsewhere"),
     ("threads", "changes the course", "in the last bits: sums are rounded differently"),
     ("checkpoint.", "safe", ""),
+    ("recording.", "safe", ""),
     ("model.optimizer.", "safe", "the new value holds from here on"),
     ("model.evaluation.", "safe", "curves of held-out accuracy break here"),
     ("model.reward_workers", "safe", ""),

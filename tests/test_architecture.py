@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto", "statistics", "measures"},
+    {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto"},
+    {"statistics", "measures", "rollout_files"},
     {"adapters", "attention", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
@@ -22,7 +23,7 @@ LAYERS = [
     {"evaluation", "bad_steps"},
     {"policy_module", "replay"},
     {"module"},
-    {"callbacks", "resuming", "checkpoint", "report", "plan"},
+    {"callbacks", "recording", "resuming", "checkpoint", "report", "plan"},
     {"cli"},
     {"__main__"},
 ]
