@@ -1,0 +1,52 @@
+"""A command of ours up to where it would run: everything is parsed, checked and made, no model is loaded.
+
+Settings of devices are checked as they are written, and then made on one CPU.
+"""
+
+from jsonargparse import Namespace, set_parsing_settings
+
+from grpo_lightning.cli import GRPOCommandLine, GRPOTrainer
+from grpo_lightning.module import GRPOModule
+from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.trust import check_config
+
+ON_ONE_CPU = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "logger": False}
+
+
+class DryCommandLine(GRPOCommandLine):
+    """Stops before the command, and before the run's folder is made."""
+
+    settings: Namespace
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        check_config(config)
+        self.settings = config.clone()
+        for key, value in ON_ONE_CPU.items():
+            config.trainer[key] = value
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def dry(*args: str) -> DryCommandLine:
+    """Its `model` and `datamodule` are made, its `settings` those that the words and configs say."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=False)  # which takes seconds
+    return DryCommandLine(
+        GRPOModule,
+        PromptDataModule,
+        args=list(args),
+        trainer_class=GRPOTrainer,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        parser_kwargs={"exit_on_error": False},
+    )
+
+
+def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings by dotted key."""
+    found: dict[str, object] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return found

@@ -1,0 +1,155 @@
+"""The scripts that make data sets ready, on local files with the columns that the hub's have."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grpo_lightning.sources import Dataset
+from rewards.sandbox import run_tests
+from rewards.unit_tests import read_tests
+from tests.hub_rows import DEEPMATH, GSM8K, MATH, MBPP, MBPP_SANITIZED, many, write_parquet
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run(script: str, *words: object) -> str:
+    """What it prints; or, if it refuses, the line that says why."""
+    done = subprocess.run([sys.executable, SCRIPTS / script, *map(str, words)], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+def splits(*rows: dict[str, object]) -> dict[str, list[dict[str, object]]]:
+    return {name: list(rows) for name in ("train", "validation", "test")}
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_deepmath_keeps_what_training_reads(tmp_path: Path) -> None:
+    """Of difficulties 1 to 5 without 3, which has no answer, those from 2 on are three; the limit takes two of them."""
+    rows = [DEEPMATH | {"question": f"{d}?", "difficulty": float(d)} for d in (1, 2, 3, 4, 5)]
+    rows[2]["final_answer"] = ""
+    write_parquet(tmp_path, train=rows)
+    (file,) = tmp_path.glob("*.parquet")
+    out = tmp_path / "new" / "deepmath.jsonl"
+    assert run("prepare_deepmath.py", file, "--out", out, "--min-difficulty", 2) == f"3 rows in {out}\n"
+    assert [row["question"] for row in lines(out)] == ["2?", "4?", "5?"]
+    kept = {"question": "2?", "final_answer": "2", "difficulty": 2.0, "topic": DEEPMATH["topic"]}
+    assert lines(out)[0] == kept
+    run("prepare_deepmath.py", file, file, "--out", out, "--min-difficulty", 2, "--max-difficulty", 4.5, "--limit", 3)
+    assert [row["question"] for row in lines(out)] == ["2?", "4?", "2?"], "the second file goes on where the first ends"
+
+
+def test_mbpp_shows_one_test_and_keeps_all(tmp_path: Path) -> None:
+    write_parquet(tmp_path, **splits(MBPP, MBPP), prompt=[MBPP])
+    run("prepare_mbpp.py", tmp_path, "--out", tmp_path / "out", "--limit", 1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "test.jsonl",
+        "train.jsonl",
+        "validation.jsonl",
+    ]
+    (row,) = lines(tmp_path / "out" / "train.jsonl")
+    assert row["prompt"] == (
+        "Write a function to double a number.\n\nYour program should pass tests like these:\n\nassert double(2) == 4"
+    )
+    assert row["tests"] == [*MBPP["test_list"], *MBPP["challenge_test_list"]]
+    assert row["task_id"] == 11
+    tests = read_tests(row["tests"])
+    assert run_tests(MBPP["code"], tests).passed
+    assert not run_tests("def double(x): return 4 if x == 2 else 0", tests).passed, "hard-coding what is shown"
+
+
+def test_mbpp_sanitized_imports_what_its_tests_need(tmp_path: Path) -> None:
+    write_parquet(tmp_path, **splits(MBPP_SANITIZED))
+    run("prepare_mbpp.py", tmp_path, "--out", tmp_path / "out", "--shown", 0)
+    (row,) = lines(tmp_path / "out" / "test.jsonl")
+    assert row["prompt"] == MBPP_SANITIZED["prompt"]
+    assert run_tests(MBPP_SANITIZED["code"], read_tests(row["tests"])).passed
+    assert not run_tests("def area(): return 3", read_tests(row["tests"])).passed
+
+
+def test_setup_code_runs_before_the_tests(tmp_path: Path) -> None:
+    row = MBPP | {"test_setup_code": "TWO = 2", "test_list": ["assert double(TWO) == 4"], "challenge_test_list": []}
+    write_parquet(tmp_path, **splits(row))
+    run("prepare_mbpp.py", tmp_path, "--out", tmp_path / "out")
+    (made,) = lines(tmp_path / "out" / "train.jsonl")
+    assert run_tests(MBPP["code"], read_tests(made["tests"])).passed
+
+
+def test_a_mixed_row_names_its_reward(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "math", train=many(MATH, "problem", 3), test=[MATH])
+    write_parquet(tmp_path / "mbpp", **splits(MBPP))
+    run("prepare_mbpp.py", tmp_path / "mbpp", "--out", tmp_path / "code")
+    where = ("--math", tmp_path / "math", "--code", tmp_path / "code", "--out", tmp_path / "out")
+    printed = run("prepare_mixed.py", *where, "--prompt", "problem", "--limit", 2)
+    assert printed.splitlines()[0] == f"3 rows in {tmp_path / 'out' / 'train.jsonl'}"
+    first, second, third = lines(tmp_path / "out" / "train.jsonl")
+    answer = {"answer": MATH["answer"], "tests": None, "rewards": "answer"}
+    assert first == {"prompt": f"0. {MATH['problem']}"} | answer
+    assert second == {"prompt": f"1. {MATH['problem']}"} | answer
+    assert (third["answer"], third["rewards"]) == (None, "tests")
+    assert third["tests"] == [*MBPP["test_list"], *MBPP["challenge_test_list"]]
+
+
+def test_gsm8k_mixes_by_default(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "math", train=[GSM8K], test=[GSM8K])
+    (tmp_path / "code").mkdir()
+    for split in ("train", "test"):
+        row = {"prompt": "p", "tests": ["assert f() == 1"]}
+        (tmp_path / "code" / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    run("prepare_mixed.py", "--math", tmp_path / "math", "--code", tmp_path / "code", "--out", tmp_path / "out")
+    rows = Dataset(path=str(tmp_path / "out"), test="test").rows("test")
+    assert [row["prompt"] for row in rows] == [GSM8K["question"], "p"]
+
+
+@pytest.mark.parametrize(
+    ("script", "row", "says"),
+    [
+        ("prepare_deepmath.py", MATH, "row 0 (from 0): no column 'question'; there are problem, solution"),
+        ("prepare_deepmath.py", DEEPMATH | {"difficulty": "hard"}, "row 0 (from 0): difficulty 'hard' is refused"),
+        ("prepare_deepmath.py", DEEPMATH | {"final_answer": ""}, "no row has an answer"),
+        ("prepare_mbpp.py", MBPP | {"text": " "}, "row 0 (from 0): no task under 'text' or 'prompt'"),
+        ("prepare_mbpp.py", MBPP | {"test_list": []}, "row 0 (from 0): no tests under 'test_list'"),
+        ("prepare_mbpp.py", MBPP | {"test_list": [1]}, "row 0 (from 0): test_list: [1] is refused"),
+        ("prepare_mixed.py", MATH, "row 0 (from 0): nothing in the column 'question'; there are problem, solution"),
+    ],
+)
+def test_what_is_wrong_is_one_line(script: str, row: dict[str, object], says: str, tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    words = {
+        "prepare_deepmath.py": [folder / "train.jsonl", "--out", tmp_path / "out.jsonl"],
+        "prepare_mbpp.py": [folder, "--out", tmp_path / "out"],
+        "prepare_mixed.py": ["--math", folder, "--code", folder, "--out", tmp_path / "out"],
+    }[script]
+    printed = run(script, *words)
+    assert printed.startswith(script.removesuffix(".py"))
+    assert len(printed.splitlines()) == 1
+    assert says in printed
+    assert not list(tmp_path.glob("out/*.part"))
+
+
+def test_a_folder_without_a_split_says_what_it_has(tmp_path: Path) -> None:
+    write_parquet(tmp_path, train=[MBPP])
+    said = run("prepare_mbpp.py", tmp_path, "--out", tmp_path / "out")
+    assert "no files of the split 'validation'; there are: train-00000-of-00001.parquet" in said
+
+
+def test_a_row_that_fails_leaves_no_file_and_the_old_one(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text(json.dumps(DEEPMATH) + "\n")
+    bad.write_text(json.dumps(DEEPMATH) + "\n{\n")
+    out = tmp_path / "out.jsonl"
+    run("prepare_deepmath.py", good, "--out", out)
+    before = out.read_text()
+    said = run("prepare_deepmath.py", good, bad, "--out", out)
+    assert said.startswith(f"prepare_deepmath: {bad}, line 2: not JSON")
+    assert out.read_text() == before
+    assert not (tmp_path / "out.jsonl.part").exists()
