@@ -160,7 +160,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example's files as a user would have them, with stand-ins for the model and the data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.syspath_prepend(tmp_path)
     for each in blocks_of(PAGE):
         if each.path is not None:
             Path(each.path).parent.mkdir(exist_ok=True)
