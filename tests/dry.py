@@ -31,6 +31,7 @@ class DryCommandLine(GRPOCommandLine):
 
 def dry(*args: str) -> DryCommandLine:
     """Its `model` and `datamodule` are made, its `settings` those that the words and configs say."""
+    GRPOCommandLine.only = args[0]
     set_parsing_settings(docstring_parse_attribute_docstrings=False)  # which takes seconds
     return DryCommandLine(
         GRPOModule,

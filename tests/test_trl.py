@@ -177,8 +177,8 @@ def test_the_example_says_the_same_on_both_sides(trl, folder: Path) -> None:
     found = dry("fit", "--config", "trl-gsm8k.yaml")
     model, data = found.settings.model, found.settings.data
     assert data.prompts_per_step == config.generation_batch_size / config.num_generations == 64
-    assert model.update.minibatches == config.steps_per_generation / config.gradient_accumulation_steps == 2
-    assert model.update.num_iterations == config.num_iterations
+    assert model["update"].minibatches == config.steps_per_generation / config.gradient_accumulation_steps == 2
+    assert model["update"].num_iterations == config.num_iterations
     assert model.group_size == config.num_generations
     assert model.sampling.max_tokens == config.max_completion_length
     assert model.sampling.temperature == config.temperature
