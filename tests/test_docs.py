@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from grpo_lightning.cli import main
+from scripts.bench import SIZES
 from tests.dry import dry
 from tests.hub_rows import DEEPMATH, GSM8K, MBPP, many, write_parquet
 from tests.pages import PAGES, ROOT, Block, blocks_of, commands_of, links_of
@@ -152,7 +153,10 @@ def python(words: Sequence[str], marked: bool) -> None:
 def benched(words: Sequence[str]) -> None:
     """`bench.py` runs in test_bench.py, on small work, with each of these options; here, that its files are there."""
     tested = (ROOT / "tests" / "test_bench.py").read_text(encoding="utf-8")
-    assert all(f'"{word}"' in tested for word in words if word.startswith("--")), words
+    options = {word for word in words if word.startswith("--")} - {"--size"}
+    assert options
+    assert all(f'"{option}"' in tested for option in options), words
+    assert "--size" not in words or words[words.index("--size") + 1] in SIZES
     assert "--against" not in words or Path(words[words.index("--against") + 1]).is_file()
 
 
@@ -161,7 +165,7 @@ def draw_curves(words: Sequence[str]) -> None:
     from scripts import bench_curves
 
     few = {"prompts": 2, "group": 2, "max_tokens": 8, "steps": 1, "warm": 1}
-    work = replace(bench_curves.BASE, **few)
+    work = replace(bench_curves.VOCABULARIES[0], **few)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", list(words[1:]))
         patch.setattr(bench_curves, "measured", cache(bench_curves.measured))
