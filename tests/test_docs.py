@@ -48,7 +48,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "scripts", "docs"):
         shutil.copytree(ROOT / name, folder / name)
-    write_parquet(folder / "data/deepmath-hub/data", train=many(DEEPMATH, "question", 4))
+    write_parquet(folder / "data/deepmath-hub/data", train=many(DEEPMATH, "question", 64))
     write_parquet(folder / "data/gsm8k-hub/main", train=many(GSM8K, "question", 4), test=[GSM8K])
     write_parquet(folder / "data/mbpp-hub/full", train=[MBPP], validation=[MBPP], test=[MBPP])
     with pytest.MonkeyPatch.context() as patch:
@@ -176,12 +176,16 @@ def draw_curves(words: Sequence[str]) -> None:
 
 
 def pip(words: Sequence[str], marked: bool) -> None:
-    """`pip install ...`: extras of ours that exist; a file of constraints that exists."""
+    """`pip install ...`: extras of ours that exist; a version of what is pinned is that version."""
     assert marked, "needs the network"
     assert words[0] == "install"
     for name in re.findall(r"(?:grpo-lightning|\.)\[([\w,]+)\]", " ".join(words)):
         assert set(name.split(",")) <= PROJECT["optional-dependencies"].keys(), name
     assert "-c" not in words or (ROOT / words[words.index("-c") + 1]).is_file()
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    for name, version in re.findall(r"([\w-]+)==(\S+)", " ".join(words)):
+        assert version == pinned.get(name, version), name
+        assert name in pinned or any(need.startswith(f"{name}>=") for need in PROJECT["optional-dependencies"]["vllm"])
 
 
 def make(words: Sequence[str], marked: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grpo_lightning.sources import Dataset
+from grpo_lightning.tasks import heldout
 from rewards.sandbox import run_tests
 from rewards.unit_tests import read_tests
 from tests.hub_rows import DEEPMATH, GSM8K, MATH, MBPP, MBPP_SANITIZED, many, write_parquet
@@ -31,18 +32,31 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_deepmath_keeps_what_training_reads(tmp_path: Path) -> None:
-    """Of difficulties 1 to 5 without 3, which has no answer, those from 2 on are three; the limit takes two of them."""
-    rows = [DEEPMATH | {"question": f"{d}?", "difficulty": float(d)} for d in (1, 2, 3, 4, 5)]
-    rows[2]["final_answer"] = ""
+    """Of 90 rows of difficulties 1, 2, 3 in turn, the 30 of difficulty 2 have no answer; from 1.5 on 30 are left."""
+    rows = [row | {"difficulty": float(1 + i % 3)} for i, row in enumerate(many(DEEPMATH, "question", 90))]
+    for row in rows[1::3]:
+        row["final_answer"] = ""
     write_parquet(tmp_path, train=rows)
     (file,) = tmp_path.glob("*.parquet")
-    out = tmp_path / "new" / "deepmath.jsonl"
-    assert run("prepare_deepmath.py", file, "--out", out, "--min-difficulty", 2) == f"3 rows in {out}\n"
-    assert [row["question"] for row in lines(out)] == ["2?", "4?", "5?"]
-    kept = {"question": "2?", "final_answer": "2", "difficulty": 2.0, "topic": DEEPMATH["topic"]}
-    assert lines(out)[0] == kept
-    run("prepare_deepmath.py", file, file, "--out", out, "--min-difficulty", 2, "--max-difficulty", 4.5, "--limit", 3)
-    assert [row["question"] for row in lines(out)] == ["2?", "4?", "2?"], "the second file goes on where the first ends"
+    out = tmp_path / "new" / "deepmath"
+    printed = run("prepare_deepmath.py", file, "--out", out, "--min-difficulty", 1.5, "--held-out", 2)
+    found = {name: lines(out / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    assert {name: len(found[name]) for name in found} == {"train": 26, "validation": 2, "test": 2}
+    assert f"26 rows in {out / 'train.jsonl'}" in printed
+    made = [row["question"] for name in found for row in found[name]]
+    assert sorted(made) == sorted(str(row["question"]) for row in rows[2::3]), "each once"
+    assert found["train"][0].keys() == {"question", "final_answer", "difficulty", "topic"}
+    assert all(heldout(row["question"]) == name for name in ("validation", "test") for row in found[name])
+
+
+def test_deepmath_goes_on_with_the_next_file_up_to_its_limit(tmp_path: Path) -> None:
+    for name, numbers in (("a", range(50)), ("b", range(50, 100))):
+        rows = [DEEPMATH | {"question": f"{number}?", "difficulty": float(number)} for number in numbers]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    run("prepare_deepmath.py", *files, "--out", tmp_path, "--min-difficulty", 10, "--max-difficulty", 95, "--limit", 60)
+    made = [row["question"] for name in ("train", "validation", "test") for row in lines(tmp_path / f"{name}.jsonl")]
+    assert sorted(made) == sorted(f"{number}?" for number in range(10, 70))
 
 
 def test_mbpp_shows_one_test_and_keeps_all(tmp_path: Path) -> None:
@@ -112,7 +126,11 @@ def test_gsm8k_mixes_by_default(tmp_path: Path) -> None:
     [
         ("prepare_deepmath.py", MATH, "row 0 (from 0): no column 'question'; there are problem, solution"),
         ("prepare_deepmath.py", DEEPMATH | {"difficulty": "hard"}, "row 0 (from 0): difficulty 'hard' is refused"),
-        ("prepare_deepmath.py", DEEPMATH | {"final_answer": ""}, "no row has an answer"),
+        (
+            "prepare_deepmath.py",
+            DEEPMATH | {"final_answer": ""},
+            "validation.jsonl: no rows; more are needed",
+        ),
         ("prepare_mbpp.py", MBPP | {"text": " "}, "row 0 (from 0): no task under 'text' or 'prompt'"),
         ("prepare_mbpp.py", MBPP | {"test_list": []}, "row 0 (from 0): no tests under 'test_list'"),
         ("prepare_mbpp.py", MBPP | {"test_list": [1]}, "row 0 (from 0): test_list: [1] is refused"),
@@ -125,7 +143,7 @@ def test_what_is_wrong_is_one_line(script: str, row: dict[str, object], says: st
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
     words = {
-        "prepare_deepmath.py": [folder / "train.jsonl", "--out", tmp_path / "out.jsonl"],
+        "prepare_deepmath.py": [folder / "train.jsonl", "--out", tmp_path / "out"],
         "prepare_mbpp.py": [folder, "--out", tmp_path / "out"],
         "prepare_mixed.py": ["--math", folder, "--code", folder, "--out", tmp_path / "out"],
     }[script]
@@ -143,13 +161,14 @@ def test_a_folder_without_a_split_says_what_it_has(tmp_path: Path) -> None:
 
 
 def test_a_row_that_fails_leaves_no_file_and_the_old_one(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
-    good.write_text(json.dumps(DEEPMATH) + "\n")
-    bad.write_text(json.dumps(DEEPMATH) + "\n{\n")
-    out = tmp_path / "out.jsonl"
-    run("prepare_deepmath.py", good, "--out", out)
-    before = out.read_text()
-    said = run("prepare_deepmath.py", good, bad, "--out", out)
-    assert said.startswith(f"prepare_deepmath: {bad}, line 2: not JSON")
-    assert out.read_text() == before
-    assert not (tmp_path / "out.jsonl.part").exists()
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps(MBPP) + "\n")
+    run("prepare_mbpp.py", folder, "--out", tmp_path)
+    before = (tmp_path / "train.jsonl").read_text()
+    (folder / "train.jsonl").write_text(json.dumps(MBPP | {"text": "Another."}) + "\n{\n")
+    said = run("prepare_mbpp.py", folder, "--out", tmp_path)
+    assert said.startswith(f"prepare_mbpp: {folder / 'train.jsonl'}, line 2: not JSON")
+    assert (tmp_path / "train.jsonl").read_text() == before
+    assert not (tmp_path / "train.jsonl.part").exists()
