@@ -64,6 +64,10 @@ def main(words: Sequence[str] | None = None) -> None:
         return islice(kept(given.files, given.min_difficulty, given.max_difficulty), given.limit)
 
     try:
+        if given.limit is not None and given.limit < 1:
+            raise ValueError(f"--limit: {given.limit} is refused; it must be at least 1")
+        if given.held_out < 1:
+            raise ValueError(f"--held-out: {given.held_out} is refused; it must be at least 1")
         for split in (*HELD_OUT, "train"):
             train = (row for row in rows() if row["question"] not in seen)
             path = given.out / f"{split}.jsonl"

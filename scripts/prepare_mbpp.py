@@ -62,6 +62,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     given = arguments().parse_args(words)
     try:
+        if given.limit is not None and given.limit < 1:
+            raise ValueError(f"--limit: {given.limit} is refused; it must be at least 1")
         if given.shown < 0:
             raise ValueError(f"--shown: {given.shown} is refused; it must be 0 or more")
         for split in SPLITS:

@@ -49,6 +49,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     given = arguments().parse_args(words)
     try:
+        if given.limit is not None and given.limit < 1:
+            raise ValueError(f"--limit: {given.limit} is refused; it must be at least 1")
         for split in SPLITS:
             mathematics = rows_of(given.math, split, (given.prompt, given.answer), "answer")
             code = rows_of(given.code, split, ("prompt", "tests"), "tests")

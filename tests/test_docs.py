@@ -270,6 +270,46 @@ def test_a_command_that_nobody_runs_is_found(clone: Path) -> None:
         run("pip install 'grpo-lightning[moon]'   # needs the network")
 
 
+def test_commands_within_a_sentence_name_what_exists() -> None:
+    """They are not run: a target, a command of ours, a script and its options, a file of tests."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for code in re.findall(r"`([^`\n]+)`", text):
+            first, *rest = code.split()
+            if first == "make":
+                make(rest, marked=False)
+            elif first == "grpo-lightning" and rest:
+                assert rest[0] in {*SMALLER, "--help"}, f"{named(page)}: {code}"
+            elif first == "python" and rest[0].startswith("scripts/"):
+                source = (ROOT / rest[0]).read_text(encoding="utf-8")
+                assert all(f'"{word}"' in source for word in rest if word.startswith("--")), f"{named(page)}: {code}"
+            elif first == "pytest" and "/" in rest[0]:
+                assert (ROOT / rest[0]).is_file(), f"{named(page)}: {code}"
+
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+HEADS = {path: re.findall(r"^#   (\S.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", [path for path, lines in HEADS.items() if lines], ids=named)
+def test_the_commands_at_the_head_of_a_config_are_accepted(path: Path, clone: Path) -> None:
+    """In their order; its scripts run, downloads and fits are checked as if they were marked."""
+    Path("RUN.yaml").write_text((ROOT / "configs" / "gsm8k-qwen2.5-0.5b.yaml").read_text(encoding="utf-8"))
+    for line in HEADS[path]:
+        run(line if line.startswith("python ") else f"{line}   # needs the hub")
+
+
+@pytest.mark.parametrize("command", ["download", "auth login", "upload"])
+def test_the_hub_s_program_has_the_commands_and_options_that_we_name(command: str) -> None:
+    words = [Path(sys.executable).with_name("hf"), *command.split(), "--help"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    named_options = {
+        word for lines in HEADS.values() for line in lines for word in line.split() if "hf download" in line
+    }
+    if command == "download":
+        assert all(option in told for option in named_options if option.startswith("--"))
+
+
 # -------------------------------------------------------------------------------------------------- settings and Python
 
 

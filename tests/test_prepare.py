@@ -154,6 +154,28 @@ def test_what_is_wrong_is_one_line(script: str, row: dict[str, object], says: st
     assert not list(tmp_path.glob("out/*.part"))
 
 
+@pytest.mark.parametrize(
+    ("script", "words", "says"),
+    [
+        ("prepare_deepmath.py", ["rows.jsonl", "--out", "out", "--limit", "0"], "--limit: 0 is refused"),
+        ("prepare_deepmath.py", ["rows.jsonl", "--out", "out", "--held-out", "0"], "--held-out: 0 is refused"),
+        ("prepare_deepmath.py", ["rows.jsonl", "--out", "out"], "rows.jsonl: no such data file"),
+        ("prepare_mbpp.py", ["hub", "--out", "out", "--limit", "-1"], "--limit: -1 is refused"),
+        ("prepare_mbpp.py", ["hub", "--out", "out", "--shown", "-1"], "--shown: -1 is refused"),
+        ("prepare_mbpp.py", ["hub", "--out", "out"], "hub: no such data folder"),
+        ("prepare_mixed.py", ["--math", "a", "--code", "b", "--out", "out", "--limit", "0"], "--limit: 0 is refused"),
+        ("prepare_mixed.py", ["--math", "a", "--code", "b", "--out", "out"], "a: no such data folder"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    script: str, words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = run(script, *words)
+    assert printed.startswith(f"{script.removesuffix('.py')}: {says}")
+    assert len(printed.splitlines()) == 1
+
+
 def test_a_folder_without_a_split_says_what_it_has(tmp_path: Path) -> None:
     write_parquet(tmp_path, train=[MBPP])
     said = run("prepare_mbpp.py", tmp_path, "--out", tmp_path / "out")
