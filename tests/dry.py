@@ -3,6 +3,11 @@
 Settings of devices are checked as they are written, and then made on one CPU.
 """
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
 from jsonargparse import Namespace, set_parsing_settings
 
 from grpo_lightning.cli import GRPOCommandLine, GRPOTrainer
@@ -10,6 +15,15 @@ from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
 from grpo_lightning.trust import check_config
 
+MINIMAL = {
+    "model": {"policy": {"pretrained": "tiny"}, "rewards": [{"reward": "rewards.length.Tokens"}]},
+    "data": {"source": {"class_path": "grpo_lightning.sources.Dataset", "init_args": {"path": "rows.jsonl"}}},
+}
+ENGINES = [
+    {"class_path": "VLLMServer", "init_args": {"urls": ["http://localhost:8000"], "folder": "weights"}},
+    {"class_path": "VLLMColocated"},
+    {"class_path": "TransformersContinuousBatching"},
+]
 ON_ONE_CPU = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "logger": False}
 
 
@@ -43,6 +57,20 @@ def dry(*args: str) -> DryCommandLine:
         save_config_callback=None,
         parser_kwargs={"exit_on_error": False},
     )
+
+
+def every_setting(folder: Path) -> dict[str, object]:
+    """Every key with its default, those of each engine included."""
+    config, found = folder / "minimal.yaml", dict[str, object]()
+    config.write_text(yaml.safe_dump(MINIMAL), encoding="utf-8")
+    for engine in ([], *(["--model.engine", json.dumps(engine)] for engine in ENGINES)):
+        found = flat(dry("fit", "--config", str(config), *engine).settings.as_dict()) | found
+    return found
+
+
+def with_parents(keys: Iterable[str]) -> set[str]:
+    """The keys, and all that they are under."""
+    return {".".join(key.split(".")[: n + 1]) for key in keys for n in range(key.count(".") + 1)}
 
 
 def flat(settings: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -43,6 +43,12 @@ def links_of(page: Path) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
+def codes_of(page: Path) -> list[str]:
+    """What stands in backticks in its sentences and tables."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
 def tables_of(page: Path) -> list[list[list[str]]]:
     """Each table as rows of cells, its head first and its rule left out."""
     tables: list[list[list[str]]] = []

@@ -4,6 +4,7 @@ A command that needs a GPU, the hub or the network says so in a comment. Then wh
 ours, that it is accepted; of others, that it names what exists. What takes long is made small by further words.
 """
 
+import importlib
 import os
 import re
 import runpy
@@ -19,12 +20,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grpo_lightning.cli import main
 from scripts.bench import SIZES
-from tests.dry import dry
+from tests.dry import dry, every_setting, with_parents
 from tests.hub_rows import DEEPMATH, GSM8K, MBPP, many, write_parquet
-from tests.pages import PAGES, ROOT, Block, blocks_of, commands_of, links_of
+from tests.pages import PAGES, ROOT, Block, blocks_of, codes_of, commands_of, links_of, tables_of
 
 MARK = re.compile(r"\s#.*needs (?:a GPU|the hub|the network)")
 SMALLER = {
@@ -273,8 +275,7 @@ def test_a_command_that_nobody_runs_is_found(clone: Path) -> None:
 def test_commands_within_a_sentence_name_what_exists() -> None:
     """They are not run: a target, a command of ours, a script and its options, a file of tests."""
     for page in PAGES:
-        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        for code in re.findall(r"`([^`\n]+)`", text):
+        for code in codes_of(page):
             first, *rest = code.split()
             if first == "make":
                 make(rest, marked=False)
@@ -348,6 +349,39 @@ def test_all_python_runs(page: Path, clone: Path) -> None:
         code = compile(block.text, f"{named(page)}, {block.text.splitlines()[0]}", "exec")
         if not block.text.startswith("# needs"):
             exec(code, {"__name__": "page"})
+
+
+def test_every_setting_and_class_that_is_named_exists(clone: Path) -> None:
+    """Settings with or without `model.`; classes of rewards and of the package by their dotted names."""
+    settings = with_parents(every_setting(clone))
+    settings |= {key.removeprefix("model.") for key in settings}
+    groups = {key for key in settings if any(other.startswith(f"{key}.") for other in settings)}
+    for page in PAGES:
+        for code in codes_of(page):
+            name = re.match(r"[a-z_]+(?:\.\w+)+", code)
+            if name is None or "/" in code or Path(code).suffix in (".yaml", ".json", ".txt", ".toml", ".jsonl"):
+                continue
+            path, _, last = name[0].rpartition(".")
+            if last[0].isupper() and path.split(".")[0] in ("rewards", "grpo_lightning"):
+                if name[0] not in ("rewards.brevity.Brevity", "rewards.palindrome.Palindrome"):
+                    assert hasattr(importlib.import_module(path), last), f"{named(page)}: {code}"
+            elif path in groups:
+                assert name[0] in settings, f"{named(page)}: {code}"
+
+
+def test_every_curve_of_a_run_has_a_row(ground: Path) -> None:
+    """In docs/curves.md: `NAME` stands for a reward's, `…/` for what the name before has in front."""
+    (table,) = (table for table in tables_of(ROOT / "docs" / "curves.md") if table[0][0] == "name")
+    patterns = []
+    for row in table[1:]:
+        front = ""
+        for name in re.findall(r"`([^`]+)`", row[0]):
+            front = front if name.startswith("…") else name.rpartition("/")[0]
+            patterns.append(re.escape(name.replace("…/", f"{front}/")).replace("NAME", "[^/]+").replace("…", ".+"))
+    events = EventAccumulator(str(ground / "runs" / "quickstart")).Reload()
+    curves = [curve for curve in events.Tags()["scalars"] if not curve.startswith("conflict/")]
+    assert len(curves) > 50
+    assert [curve for curve in curves if not any(re.fullmatch(pattern, curve) for pattern in patterns)] == []
 
 
 def test_a_list_replaces_the_earlier_one(clone: Path) -> None:

@@ -15,21 +15,12 @@ import yaml
 from grpo_lightning.cli import main
 from grpo_lightning.mismatch import MismatchConfig
 from grpo_lightning.objective import ObjectiveConfig
-from tests.dry import dry, flat
+from tests.dry import dry, every_setting, with_parents
 from tests.hub_rows import GSM8K, many, write_parquet
 from tests.pages import ROOT, Block, blocks_of, tables_of
 from tests.tiny import tiny_folder
 
 PAGE = ROOT / "docs" / "trl.md"
-MINIMAL = {
-    "model": {"policy": {"pretrained": "tiny"}, "rewards": [{"reward": "rewards.length.Tokens"}]},
-    "data": {"source": {"class_path": "grpo_lightning.sources.Dataset", "init_args": {"path": "rows.jsonl"}}},
-}
-ENGINES = [
-    {"class_path": "VLLMServer", "init_args": {"urls": ["http://localhost:8000"], "folder": "weights"}},
-    {"class_path": "VLLMColocated"},
-    {"class_path": "TransformersContinuousBatching"},
-]
 WITHOUT_DEFAULT = {"model.rewards", "model.engine.init_args.urls"}
 KEY = re.compile(r"(?:model|data|trainer|checkpoint|ranks)\.[\w.]+|run|runs|seed_everything|ckpt_path")
 
@@ -41,15 +32,9 @@ def trl():
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """Every key with its default, those of each engine included."""
-    config = tmp_path_factory.mktemp("trl") / "minimal.yaml"
-    config.write_text(yaml.safe_dump(MINIMAL))
-    found: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["grpo-lightning"])
-        for engine in ([], *(["--model.engine", json.dumps(engine)] for engine in ENGINES)):
-            found = flat(dry("fit", "--config", str(config), *engine).settings.as_dict()) | found
-    return found
+        return every_setting(tmp_path_factory.mktemp("trl"))
 
 
 @cache
@@ -95,7 +80,7 @@ def test_our_keys_exist_with_the_defaults_that_are_said(ours: dict[str, object])
 
 
 def test_every_key_in_the_text_exists(ours: dict[str, object]) -> None:
-    known = {".".join(key.split(".")[: n + 1]) for key in ours for n in range(key.count(".") + 1)}
+    known = with_parents(ours)
     for code in codes(re.sub(r"^```.*?^```$", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)):
         key = code.partition(":")[0]
         if KEY.fullmatch(key) and "/" not in key:
