@@ -20,9 +20,10 @@ from grpo_lightning.cli import main
 from grpo_lightning.types import Completion, Group
 from scripts.plan import main as plan
 from tests.dry import DryCommandLine, dry, flat
+from tests.fake_vllm_server import serving
 from tests.hub_rows import DEEPMATH, GSM8K, MATH, MBPP, ULTRAFEEDBACK, Row, many, write_parquet
 from tests.test_reward_model import model_folder
-from tests.tiny import tiny_folder
+from tests.tiny import tiny_folder, tiny_policy, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -213,6 +214,32 @@ def test_the_memory_of_a_row_is_the_plan_s(
     plan([*words, *options.split()])
     (peak,) = re.findall(r"^fits: ([\d.]+) GB at the peak", capsys.readouterr().out, re.MULTILINE)
     assert float(said) == pytest.approx(float(peak), abs=0.5)
+
+
+def one_step(folder: Path, *overlays: str) -> Path:
+    """A step of the GSM8K experiment under more configs, with stand-ins; the run's folder."""
+    config = ROOT / "configs" / "gsm8k-qwen2.5-0.5b.yaml"
+    more = [word for overlay in overlays for word in ("--config", str(overlay))]
+    main(["fit", "--config", str(config), *more, *make_ready(config), *ONE_STEP])
+    (run,) = (folder / "runs").iterdir()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    return run
+
+
+def test_an_adapter_is_one_more_config(folder: Path) -> None:
+    pytest.importorskip("peft")
+    run = one_step(folder, str(ROOT / "configs" / "scale" / "lora.yaml"))
+    assert (run / "policy" / "adapter").is_dir()
+
+
+def test_completions_from_a_server_are_one_more_config(folder: Path) -> None:
+    """vLLM's stand-in answers, at an address and through a folder of the test's."""
+    with serving(tiny_policy(), tiny_tokenizer()) as (url, server):
+        place = {"urls": [url], "folder": str(folder / "weights")}
+        here = {"model": {"engine": {"class_path": "VLLMServer", "init_args": place}}}
+        (folder / "here.yaml").write_text(yaml.safe_dump(here))
+        one_step(folder, str(ROOT / "configs" / "scale" / "vllm-server.yaml"), "here.yaml")
+    assert server.calls.count("/v1/completions") >= 4, "four prompts of the step, and those held out"
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "configs" / "scale").glob("*.yaml")), ids=lambda path: path.stem)
