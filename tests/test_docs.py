@@ -342,7 +342,7 @@ def test_all_settings_are_accepted(page: Path, clone: Path) -> None:
         if "evaluation" not in (model or {}):
             words += ["--model.evaluation.accuracy", "null"]
         found = dry("fit", *words)
-        if "data" in settings and not whole:
+        if "data" in settings and not whole and not found.datamodule.sets:  # those of pages lie on the hub
             found.datamodule.setup("fit")
             assert len(found.datamodule.prompts["train"]) > 0
 
