@@ -27,6 +27,7 @@ from grpo_lightning import saving
 from grpo_lightning.interruption import interrupted
 from grpo_lightning.resuming import Sizes, cut_log, event_files, log_sizes, loggers_in
 from grpo_lightning.saving import LAST, SaveError
+from grpo_lightning.waiting import BOARD, waiting
 
 FINISHED = "finished.json"
 """Beside the checkpoints: the step and the epochs with which the run came to its end, summary and all."""
@@ -242,6 +243,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Called on all ranks. Writes aside, then gives the name; the second name of a step costs no second writing."""
+        BOARD.begin("saving")
         target, aside = Path(filepath), self.folder / saving.ASIDE
         if self._written is not None and self._written[0] == trainer.global_step:
             source = self._written[1]
@@ -251,7 +253,8 @@ class BoundaryCheckpoint(ModelCheckpoint):
             self._on_rank_0(trainer, target, lambda: saving.remove(aside))
             failure: BaseException | None = None
             try:
-                trainer.strategy.save_checkpoint(checkpoint, aside)
+                with waiting(f"{target} to be written"):
+                    trainer.strategy.save_checkpoint(checkpoint, aside)
             except (OSError, RuntimeError, CheckpointException) as error:  # torch makes each of a full disk
                 failure = error
             self._agree(trainer, target, failure)

@@ -235,7 +235,7 @@ def point_into(folder: Path, config: Namespace, log: Path) -> None:
     if config.trainer.enable_progress_bar is not False and not any(
         "ProgressBar" in each.class_path for each in callbacks
     ):
-        bar = Namespace(class_path="lightning.pytorch.callbacks.TQDMProgressBar")
+        bar = Namespace(class_path="grpo_lightning.progress.OneLineProgressBar")
         config.trainer.callbacks = [*callbacks, bar]
 
 

@@ -47,6 +47,7 @@ from grpo_lightning.sharding import (
     shards_of,
 )
 from grpo_lightning.types import Prompt, Scores
+from grpo_lightning.waiting import BOARD
 
 SHOWN = {"rew": "reward", "acc": "accuracy", "tok/s": "speed/tokens_per_second"}
 """What the progress bar shows, by short names that fit on its line."""
@@ -122,6 +123,7 @@ class GRPOModule(PolicyModule):
         self.tally = Tally()
         self.guard = Guard(update.max_bad_steps, policy=policy, objective=objective, sampling=sampling, seed=seed)
         self.last: Prepared | None = None
+        self.metrics: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------------- the algorithm
 
@@ -129,6 +131,7 @@ class GRPOModule(PolicyModule):
         """One iteration: prompts -> rollout -> rewards -> advantages -> loss -> step."""
         started = time.perf_counter()
         found = self.collect(prompts)
+        BOARD.begin("update")
         batch = self.prepare(found)
         updating = time.perf_counter()
         for iteration in range(self.update.num_iterations):
@@ -318,7 +321,7 @@ class GRPOModule(PolicyModule):
         self.coefficients = adapted(
             coefficients, objective, kl=values.get("update/kl_to_reference"), entropy=values.get("update/entropy")
         )
-        self.tally = Tally()
+        self.tally, self.metrics = Tally(), values
         self.log("step", float(self.trainer.global_step))
         self.log_dict(values)
         shown = {label: values[name] for label, name in SHOWN.items() if name in values}

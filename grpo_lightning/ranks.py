@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grpo_lightning.waiting import waiting
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
@@ -36,12 +38,14 @@ class Ranks:
         if self.size == 1:
             return [rows]
         found: list[np.ndarray] = [rows] * self.size
-        torch.distributed.all_gather_object(found, rows)
+        with waiting("the other processes"):
+            torch.distributed.all_gather_object(found, rows)
         return found
 
     def _reduce(self, values: Tensor, operation: object) -> Tensor:
         if self.size == 1:
             return values
         moved = values.to(self.device)
-        torch.distributed.all_reduce(moved, op=operation)
-        return moved.cpu()
+        with waiting("the other processes"):
+            torch.distributed.all_reduce(moved, op=operation)
+            return moved.cpu()
