@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from grpo_lightning import saving
 from grpo_lightning.interruption import interrupted
+from grpo_lightning.module import GRPOModule
 from grpo_lightning.resuming import Sizes, cut_log, event_files, log_sizes, loggers_in
 from grpo_lightning.saving import LAST, SaveError
 from grpo_lightning.waiting import BOARD, waiting
@@ -311,7 +312,9 @@ class BoundaryCheckpoint(ModelCheckpoint):
 def boundary_of(trainer: Trainer) -> Boundary:
     """This instant, at which a training step has ended and its row of the log is not yet written."""
     connector, data = trainer._logger_connector, trainer.datamodule  # type: ignore[attr-defined]
-    row = connector.metrics["log"] if trainer.loggers and connector.should_update_logs else {}
+    row = {}
+    if trainer.loggers and connector.should_update_logs:
+        row = connector.metrics["log"] | cast(GRPOModule, trainer.lightning_module).row
     return Boundary(
         step=trainer.global_step,
         loops=deepcopy(trainer._checkpoint_connector._get_loops_state_dict()),

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from grpo_lightning.adapters import check_adapter, without_adapter
@@ -265,6 +266,12 @@ class GRPOModule(PolicyModule):
         """The settings win over a checkpoint's: a resumed optimizer would keep those it was saved with."""
         settings_win(cast(LambdaLR, self.lr_schedulers()), self.optimizer_config)
 
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Writes the step's row, once callbacks are through: when `self.log` would, which takes 0.4 ms for a metric."""
+        connector = self.trainer._logger_connector
+        if connector.should_update_logs:
+            connector.log_metrics(self.row | {"step": torch.tensor(float(self.trainer.global_step))})
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips, after a gradient scaler has unscaled. A step that is not finite on some rank is skipped on all."""
         norm = clip_gradients(self.model, self.optimizer_config.max_grad_norm)
@@ -304,6 +311,11 @@ class GRPOModule(PolicyModule):
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     @property
+    def row(self) -> dict[str, Tensor]:
+        """The last step's metrics, as Lightning keeps them."""
+        return {name: torch.tensor(value, dtype=torch.float32) for name, value in self.metrics.items()}
+
+    @property
     def finished(self) -> bool:
         """Whether max_steps is reached; the Trainer itself looks between rollouts only."""
         return self.trainer.max_steps != -1 and self.trainer.global_step >= self.trainer.max_steps
@@ -323,6 +335,6 @@ class GRPOModule(PolicyModule):
         )
         self.tally, self.metrics = Tally(), values
         self.log("step", float(self.trainer.global_step))
-        self.log_dict(values)
+        self.trainer._logger_connector._callback_metrics.update(self.row)
         shown = {label: values[name] for label, name in SHOWN.items() if name in values}
         self.log_dict(shown, prog_bar=True, logger=False)

@@ -70,6 +70,36 @@ def pages_of(events: EventAccumulator) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+class Measured(Callback):
+    """What the module measured, and what Lightning's callbacks are told, by step."""
+
+    def __init__(self) -> None:
+        self.own: dict[int, dict[str, float]] = {}
+        self.told: dict[int, dict[str, float]] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: object, *rest: object) -> None:
+        self.own[trainer.global_step] = {name: float(np.float32(value)) for name, value in pl_module.metrics.items()}
+        told = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.told[trainer.global_step] = {name: v for name, v in told.items() if not name.startswith("val/")}
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_step_is_logged_as_it_was_measured(tmp_path: Path, every: int) -> None:
+    """In single precision, as Lightning does; and only when it is due."""
+    measured = Measured()
+    fit(tmp_path, measured, log_every_n_steps=every)
+    logged: dict[int, dict[str, float]] = {}
+    events = events_of(tmp_path)
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            if not tag.startswith("val/"):
+                logged.setdefault(event.step, {})[tag] = event.value
+    assert logged == {step: row for step, row in measured.own.items() if step // 4 % every == 0}
+    for step, row in measured.own.items():
+        assert measured.told[step].items() >= row.items()
+        assert measured.told[step].keys() - row.keys() <= {"step", "rew", "acc", "tok/s"}
+
+
 def shows(pattern: str, tag: str) -> bool:
     """As TensorBoard reads them: series of bounds by name, others by pattern."""
     return bool(re.match(pattern, tag)) if pattern.startswith("^") else pattern == tag
