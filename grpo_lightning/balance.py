@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from itertools import permutations
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -43,6 +43,17 @@ class WatchBalance(Callback):
         assert module.last is not None
         for line in self.noticed(module.recipe.combine.way, module.last.parts, module.last.combined):
             warn(trainer, "rewards out of balance", line)
+
+    def state_dict(self) -> dict[str, Any]:
+        """In plain types, so that a run that goes on does not begin anew."""
+        return {
+            "seen": {name: list(values) for name, values in self.seen.items()},
+            "warned": sorted(map(list, self.warned)),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = {name: deque(values, maxlen=self.window) for name, values in state_dict["seen"].items()}
+        self.warned = {(large, small) for large, small in state_dict["warned"]}
 
     def noticed(self, way: Way, parts: Mapping[str, Part], combined: Combined) -> list[str]:
         """Takes one more rollout into account; what is to be said of it."""

@@ -76,7 +76,7 @@ def doing(board: Board) -> str:
     wait = board.longest()
     if wait is not None and wait[1] >= SHORTEST_WAIT:
         stage, seconds = f"waiting for {wait[0]}", wait[1]
-    return f"{stage} {seconds:.0f} s" if seconds >= 1 else stage
+    return f"{stage} {seconds:.0f} s" if stage and seconds >= 1 else stage
 
 
 def clock(seconds: float) -> str:
@@ -111,7 +111,7 @@ class Screen:
     def __init__(self, file: Output, text: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self.file, self.text, self.clock = file, text, clock
         self.is_terminal = file.isatty()
-        self._written, self._is_drawn = clock(), False
+        self._written, self._is_drawn, self._is_stale = clock(), False, False
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="progress", daemon=True)
@@ -119,6 +119,7 @@ class Screen:
 
     def progressed(self) -> None:
         """There is more to show."""
+        self._is_stale = True
         if self.is_terminal or self.clock() - self._written >= SPARSE:
             self.draw()
 
@@ -131,7 +132,7 @@ class Screen:
             else:
                 self.file.write(text + "\n")
             self.file.flush()
-            self._written = self.clock()
+            self._written, self._is_stale = self.clock(), False
 
     def above(self, write: Callable[[], None]) -> None:
         """Lets others write where the line is; it moves down."""
@@ -147,7 +148,8 @@ class Screen:
         """The last line stays."""
         self._stop.set()
         self._thread.join()
-        self.draw()
+        if self.is_terminal or self._is_stale:
+            self.draw()
         if self.is_terminal:
             self.file.write("\n")
             self.file.flush()
@@ -252,8 +254,8 @@ class OneLineProgressBar(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        module = cast(GRPOModule, pl_module)
-        self.advance(self.progress.done + 1, summary(module.metrics))
+        BOARD.begin("")
+        self.advance(self.progress.done + 1, summary(cast(GRPOModule, pl_module).metrics))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         BOARD.begin("evaluation")

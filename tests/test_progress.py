@@ -52,9 +52,13 @@ def test_the_line_to_the_letter() -> None:
     assert line(progress, board, 130.0) == "fit 3/12  [###.........]  rollout 30 s  reward 0.812  0:30, 1:30 to go"
     board.begin("update")
     assert "  update  " in line(progress, board, 130.0), "no seconds before there is one"
+    board.begin("")
+    now.now = 132.0
+    assert line(progress, board, 132.0) == "fit 3/12  [###.........]  reward 0.812  0:32, 1:36 to go"
+    board.begin("update")
     with board.waiting("a server"):
-        now.now = 133.0
-        assert "]  waiting for a server 3 s  reward" in line(progress, board, 133.0)
+        now.now = 135.0
+        assert "]  waiting for a server 3 s  reward" in line(progress, board, 135.0)
 
 
 def test_what_earlier_sessions_did_counts_for_the_bar_and_not_for_the_speed() -> None:
@@ -79,7 +83,8 @@ def test_a_file_gets_a_line_every_ten_seconds_of_progress() -> None:
         now.now = 100.0 + second
         screen.progressed()
     screen.close()
-    assert file.getvalue() == "at 110\nat 120\nat 124\n", "the last one says how it ended"
+    screen.close()
+    assert file.getvalue() == "at 110\nat 120\nat 124\n", "the last one says how it ended, once"
 
 
 def test_a_terminal_keeps_one_line_below_what_others_say(monkeypatch: pytest.MonkeyPatch) -> None:

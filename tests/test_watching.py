@@ -95,6 +95,20 @@ def test_the_smaller_weight_that_dominates_is_named_once() -> None:
     )
 
 
+def test_a_run_that_goes_on_remembers_what_it_saw_and_said() -> None:
+    """One rollout before, one after: together the two of the window; and after that the pair is not named again."""
+    parts, rewards = {"right": Part(), "form": Part(weight=0.2)}, rare_and_common()
+    every = np.ones(rewards.shape[:2], dtype=int)
+    combined = combine(rewards, every > 0, every, parts, CombineConfig(), AdvantageConfig(), start_state(parts))
+    said, state = [], WatchBalance(window=2).state_dict()
+    for _ in range(4):
+        watch = WatchBalance(window=2)
+        watch.load_state_dict(state)
+        said.append(len(watch.noticed("sum", parts, combined)))
+        state = watch.state_dict()
+    assert said == [0, 1, 0, 0]
+
+
 def test_a_large_weight_that_is_run_against_is_not_followed() -> None:
     """corr(a, A) is about -0.8, and its weight 1: following b, of weight 0.6 and ten times the spread, defeats it."""
     a = np.random.default_rng(0).random((32, 8))
