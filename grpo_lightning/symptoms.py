@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Row = Mapping[str, float]
 
@@ -71,12 +71,23 @@ def _mean(rows: Sequence[Row], name: str, count: int) -> float | None:
     return fmean(values) if values and len(values) == count else None
 
 
+@runtime_checkable
 class Symptom(Protocol):
     """Thresholds of one symptom, and what they make of a run."""
 
     def sees(self, past: History) -> str | None:
         """What there is to say after the latest rollout; None if all is well."""
         ...
+
+
+def _check(key: str, symptom: Symptom) -> None:
+    """Refuses thresholds by which it would never be seen, or always."""
+    for name, value in vars(symptom).items():
+        if name in ("window", "rollouts") and not 1 <= value <= RECENT // 2:
+            raise ValueError(f"watchdogs.{key}.{name}: {value} is refused; it must be 1 to {RECENT // 2} rollouts")
+        least = int(name == "skipped")
+        if not least <= value < math.inf:
+            raise ValueError(f"watchdogs.{key}.{name}: {value} is refused; it must be {least} or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +102,9 @@ class EntropyCollapse:
     """From this accuracy on certainty is earned; and as long as accuracy rises."""
     window: int = 10
     """Rollouts that are averaged."""
+
+    def __post_init__(self) -> None:
+        _check("entropy", self)
 
     def sees(self, past: History) -> str | None:
         change, accuracy = past.change("sampler/entropy", self.window), past.stands_still(self.window)
@@ -119,6 +133,9 @@ class LengthExplosion:
     """Share of completions that end at the limit; counts if it rose by half of this since the start."""
     window: int = 5
     """Rollouts that are averaged."""
+
+    def __post_init__(self) -> None:
+        _check("length", self)
 
     def sees(self, past: History) -> str | None:
         ends, lengths = past.change("stop/length", self.window), past.change("completion/tokens", self.window)
@@ -156,6 +173,9 @@ class RewardHacking:
     """From this accuracy on, equal completions are right ones."""
     window: int = 10
     """Rollouts that are averaged."""
+
+    def __post_init__(self) -> None:
+        _check("hacking", self)
 
     def sees(self, past: History) -> str | None:
         return self.held_out(past) or self.repeats(past)
@@ -200,6 +220,9 @@ class NoSignal:
     rollouts: int = 3
     """In a row, in which no group has signal."""
 
+    def __post_init__(self) -> None:
+        _check("signal", self)
+
     def sees(self, past: History) -> str | None:
         rows = past.recent[-self.rollouts :]
         if len(rows) < self.rollouts or not all(map(_silent, rows)):
@@ -237,6 +260,9 @@ class BadNumbers:
     window: int = 20
     """Rollouts."""
 
+    def __post_init__(self) -> None:
+        _check("numbers", self)
+
     def sees(self, past: History) -> str | None:
         skipped = sum(row.get("update/skipped", 0.0) for row in past.recent[-self.window :])
         if skipped < self.skipped and not past.not_finite:
@@ -258,6 +284,9 @@ class ThroughputDrop:
     """Of the median before."""
     window: int = 5
     """Rollouts, whose median counts; twice as many must have gone before."""
+
+    def __post_init__(self) -> None:
+        _check("throughput", self)
 
     def sees(self, past: History) -> str | None:
         late, early = past.recent[-self.window :], past.recent[: -self.window]
@@ -301,6 +330,9 @@ class Drift:
     """Nats per token between engine and policy before any update."""
     window: int = 3
     """Rollouts that are averaged."""
+
+    def __post_init__(self) -> None:
+        _check("drift", self)
 
     def sees(self, past: History) -> str | None:
         engine = past.now("sampler/kl", self.window)

@@ -41,6 +41,7 @@ class Board:
         self._stage = ("", clock())
         self._waits: list[Wait] = []
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     @property
     def stage(self) -> tuple[str, float]:
@@ -57,9 +58,10 @@ class Board:
         """Within it, this is waited for; "waiting for WHAT" is how it will be said. A function is asked when it is."""
         wait = Wait((lambda: what) if isinstance(what, str) else what, self.clock(), patience)
         self._waits.append(wait)
-        if self._thread is None or not self._thread.is_alive():  # not alive: this is a fork of who had it
-            self._thread = threading.Thread(target=self._watch, name="waiting", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():  # not alive: this is a fork of who had it
+                self._thread = threading.Thread(target=self._watch, name="waiting", daemon=True)
+                self._thread.start()
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -211,6 +211,21 @@ def test_null_turns_one_off_and_no_calm_is_refused() -> None:
     assert all(dogs.noticed(row) == {} for row in past((9, {"groups/zero_signal": 1.0})))
     with pytest.raises(ValueError, match=r"watchdogs\.calm: 0 is refused"):
         Watchdogs(calm=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (lambda: EntropyCollapse(window=0), r"watchdogs\.entropy\.window: 0 is refused; it must be 1 to 30 rollouts"),
+        (lambda: NoSignal(rollouts=31), r"watchdogs\.signal\.rollouts: 31 is refused; it must be 1 to 30 rollouts"),
+        (lambda: Drift(kl=math.nan), r"watchdogs\.drift\.kl: nan is refused; it must be 0 or more"),
+        (lambda: LengthExplosion(gain=-0.1), r"watchdogs\.length\.gain: -0\.1 is refused; it must be 0 or more"),
+        (lambda: BadNumbers(skipped=0), r"watchdogs\.numbers\.skipped: 0 is refused; it must be 1 or more"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(settings: Callable[[], Symptom], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings()
 
 
 def test_advice_names_settings_that_there_are(
