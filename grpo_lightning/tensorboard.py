@@ -203,7 +203,7 @@ class HParams(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After `BeforeAfter`, if there is one, whose measures are the final ones."""
-        if interrupted(trainer):
+        if interrupted(trainer) or not trainer.is_global_zero:  # others would read what the first is writing
             return
         path = Path(trainer.default_root_dir) / "summary.json"
         summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
