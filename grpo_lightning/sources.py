@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from grpo_lightning.hub import prepare_hub
 from grpo_lightning.tasks import Split, Task, generate
+from grpo_lightning.waiting import waiting
 
 Row = dict[str, object]
 
@@ -120,7 +121,8 @@ class Dataset:
         from datasets.load import load_dataset  # slow to import, and only the hub needs it
 
         try:
-            loaded = load_dataset(self.path, self.name, split=wanted, revision=self.revision)
+            with waiting(f"the data set {self.path}"):
+                loaded = load_dataset(self.path, self.name, split=wanted, revision=self.revision)
         except (OSError, ValueError) as error:
             cause = " ".join(str(error).split())[:300]
             raise ValueError(
