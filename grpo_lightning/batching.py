@@ -210,6 +210,14 @@ def even_micro_batches(samples: Sequence[Sample], max_tokens: int, layout: Layou
     return own + list(micro_batches([GHOST] * (most - len(own)), max_tokens=1, layout=layout))
 
 
+def by_sequence(values: Tensor, samples: Sequence[Sample], batch: MicroBatch) -> dict[tuple[int, int], Tensor]:
+    """The micro-batch's N values, apart for each of its sequences, by group and sample; a ghost has none."""
+    if not len(values):
+        return {}
+    own = [samples[i] for i in batch.order]
+    return {(s.group, s.sample): part for s, part in zip(own, values.split([len(s.counted) for s in own]), strict=True)}
+
+
 def totals_of(samples: Sequence[Sample], micro_batches: int, ranks: Ranks) -> Totals:
     """The denominators of one optimizer step, over all ranks."""
     tokens, groups = sum(len(s.counted) for s in samples), len({s.group for s in samples})

@@ -1,67 +1,124 @@
-"""What watches a run: sample completions, pages of metrics, rewards out of balance, exports, predictions on disk."""
+"""What a run leaves behind besides its metrics: sample completions, the exported policy, predictions on disk."""
 
 import json
-from collections import deque
-from collections.abc import Mapping
-from itertools import permutations
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_warn
 
-from grpo_lightning.combine import Combined, Way
 from grpo_lightning.exporting import write_policy
 from grpo_lightning.generation import Rollout
 from grpo_lightning.module import GRPOModule
-from grpo_lightning.parts import Part
 from grpo_lightning.preparation import Prepared
 from grpo_lightning.sharding import full_state
 from grpo_lightning.types import Scores
-from grpo_lightning.ways import followed
 
 
 class SampleLog(Callback):
-    """Writes one group of completions to TensorBoard as text: each reward, the advantage and the stop reason.
+    """Writes groups of completions to TensorBoard as text: each reward, the advantage and the stop reason.
+
+    Shown are the group whose rewards are furthest apart, the one with the lowest and the one with the highest mean; of
+    each the completions with the highest and the lowest advantages.
 
     Args:
         every_n_rollouts: How often.
-        completions: How many of the group.
+        completions: How many of a group.
+        groups: How many of these three.
+        characters: Of a prompt or a completion; of a longer one the middle is left out.
 
     """
 
-    def __init__(self, every_n_rollouts: int = 10, completions: int = 4) -> None:
-        if every_n_rollouts < 1:
-            raise ValueError(f"SampleLog.every_n_rollouts: {every_n_rollouts} is refused; it must be at least 1")
+    def __init__(
+        self, every_n_rollouts: int = 10, completions: int = 4, groups: int = 3, characters: int = 2000
+    ) -> None:
+        for name, value in (("every_n_rollouts", every_n_rollouts), ("completions", completions), ("groups", groups)):
+            if value < 1:
+                raise ValueError(f"SampleLog.{name}: {value} is refused; it must be at least 1")
+        if characters < SHORTEST:
+            raise ValueError(f"SampleLog.characters: {characters} is refused; it must be at least {SHORTEST}")
         self.every_n_rollouts, self.completions = every_n_rollouts, completions
+        self.groups, self.characters = groups, characters
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         module = cast(GRPOModule, pl_module)
         if trainer.is_global_zero and module.last is not None and module.iteration % self.every_n_rollouts == 0:
+            text = self.text(module.last)
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    text = group_as_markdown(module.last, self.completions)
                     logger.experiment.add_text("samples", text, trainer.global_step)
 
+    def text(self, trained: Prepared) -> str:
+        """As Markdown."""
+        tables = [
+            f"### {title}\n\n{group_as_markdown(trained, number, self.completions, self.characters)}"
+            for title, number in telling_groups(trained.rewards)[: self.groups]
+        ]
+        return "\n\n".join(tables)
 
-def group_as_markdown(trained: Prepared, completions: int) -> str:
-    """The first prompt's group as a Markdown table."""
-    group, names = trained.rollout.groups[0], trained.scores.names
+
+SHORTEST = 40
+"""Characters of a text that is cut: enough for its beginning and its end."""
+
+
+def telling_groups(rewards: Float[np.ndarray, "P G"]) -> list[tuple[str, int]]:
+    """Up to three different groups, each with what it shows; where none has rewards that train, the first one."""
+    known = np.flatnonzero(~np.isnan(rewards).all(axis=1))
+    if not len(known):
+        return [("A group, none of which trains", 0)]
+    of_known = rewards[known]
+    means = np.nanmean(of_known, axis=1)
+    spread = np.nanmax(of_known, axis=1) - np.nanmin(of_known, axis=1)
+    wanted = {
+        "Rewards furthest apart": int(known[spread.argmax()]),
+        "Lowest rewards": int(known[means.argmin()]),
+        "Highest rewards": int(known[means.argmax()]),
+    }
+    found: dict[int, str] = {}
+    for title, number in wanted.items():
+        found.setdefault(number, title)
+    return [(title, number) for number, title in found.items()]
+
+
+def group_as_markdown(trained: Prepared, number: int, completions: int, characters: int) -> str:
+    """One prompt's group as a table, by falling advantage; of a large one the top and the bottom."""
+    group, names = trained.rollout.groups[number], trained.scores.names
+    order = np.argsort(-trained.advantages[number], kind="stable").tolist()
+    bottom = completions // 2
+    if len(order) > completions:
+        order = order[: completions - bottom] + order[len(order) - bottom :]
     lines = [
-        f"**{_cell(group.prompt.text)}** (answer {_cell(str(group.prompt.answer))})",
+        f"**{_cell(_cut(group.prompt.text, characters)).replace('<', '&lt;')}**",
         "",
-        "| completion | " + " | ".join(names) + " | advantage | stop |",
-        "|---" * (len(names) + 3) + "|",
+        f"answer: `{_cell(str(group.prompt.answer))}`",
+        "",
+        "| completion | tokens | " + " | ".join(names) + " | advantage | stop |",
+        "|---" * (len(names) + 4) + "|",
     ]
-    for j, completion in enumerate(group.completions[:completions]):
-        rewards = " | ".join(f"{value:g}" for value in trained.scores.rewards[0, j])
-        advantage = trained.advantages[0, j]
-        lines.append(f"| `{_cell(completion.text)}` | {rewards} | {advantage:+.2f} | {completion.stop_reason} |")
+    for j in order:
+        completion = group.completions[j]
+        rewards = " | ".join("–" if np.isnan(value) else f"{value:g}" for value in trained.scores.rewards[number, j])
+        lines.append(
+            f"| `{_cell(_cut(completion.text, characters)) or ' '}` | {len(completion.token_ids)} | {rewards} "
+            f"| {trained.advantages[number, j]:+.2f} | {completion.stop_reason} |"
+        )
     return "\n".join(lines)
+
+
+def _cut(text: str, characters: int) -> str:
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+def _cell(text: str) -> str:
+    """Within one cell of a table, and within backticks, where nothing else has a meaning."""
+    return text.replace("|", "¦").replace("`", "'").replace("\n", "⏎")
 
 
 class ExportPolicy(Callback):
@@ -124,94 +181,3 @@ class WritePredictions(Callback):
                         },
                     }
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-PAGES = {
-    "rewards": {
-        "mean": r"^reward/[^/]+$",
-        "what is followed: correlation with the advantage": r"^reward/[^/]+/followed$",
-        "share of the advantage": r"^reward/[^/]+/share$",
-        "weight, or multiplier of a constraint": r"^reward/[^/]+/weight$",
-        "mean above its bound": r"^reward/[^/]+/above_bound$",
-        "conflict: share of completions that two rewards pull apart": r"^conflict/",
-        "groups without signal": r"^reward/[^/]+/zero_signal$",
-        "spread": r"^reward/[^/]+/std$",
-        "smallest and largest": r"^reward/[^/]+/(min|max)$",
-        "share of completions that it applies to": r"^reward/[^/]+/applies$",
-    },
-}
-"""Pages of TensorBoard's CUSTOM SCALARS tab: title of a chart -> the metrics in it."""
-
-
-class Pages(Callback):
-    """Puts related metrics on one page of TensorBoard's CUSTOM SCALARS tab."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            layout = {
-                page: {title: ["Multiline", [tag]] for title, tag in charts.items()} for page, charts in PAGES.items()
-            }
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_custom_scalars(layout)
-
-
-NORMALISED = ("mo_grpo", "gdpo", "gd2po", "lexicographic")
-"""Ways that keep to the weights already."""
-
-LARGER, CLEARLY = 1.5, 0.1
-"""From this ratio on a weight is larger than another; by this much a correlation is."""
-
-
-class WatchBalance(Callback):
-    """Warns, once for each pair, when training follows an objective of small weight more than one of large weight.
-
-    What is followed is the mean correlation of reward and advantage over the last `window` rollouts in which both vary,
-    counted negative where it runs against the weight. Constraints pull by multipliers, tiers come one after the other,
-    and `tchebycheff` follows what falls shortest: none of these is out of balance.
-    """
-
-    def __init__(self, window: int = 20) -> None:
-        if window < 1:
-            raise ValueError(f"WatchBalance.window: {window} is refused; it must be at least 1")
-        self.window = window
-        self.seen: dict[str, deque[float]] = {}
-        self.warned: set[tuple[str, str]] = set()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        module = cast(GRPOModule, pl_module)
-        assert module.last is not None
-        for line in self.noticed(module.recipe.combine.way, module.last.parts, module.last.combined):
-            rank_zero_warn(line)
-
-    def noticed(self, way: Way, parts: Mapping[str, Part], combined: Combined) -> list[str]:
-        """Takes one more rollout into account; what is to be said of it."""
-        if way == "tchebycheff":
-            return []
-        weights: dict[str, float] = {}
-        for k, (name, part) in enumerate(parts.items()):
-            if part.trains:
-                weights[name] = abs(float(combined.weights[k]))
-                value = followed(combined.trained[:, :, k], combined.advantages) * float(combined.signs[k])
-                if not np.isnan(value):
-                    self.seen.setdefault(name, deque(maxlen=self.window)).append(value)
-        means = {name: float(np.mean(seen)) for name, seen in self.seen.items() if len(seen) == self.window}
-        lines = []
-        for large, small in permutations(means, 2):
-            outweighs = 0 < LARGER * weights[small] < weights[large] and parts[large].tier == parts[small].tier
-            if outweighs and means[small] > means[large] + CLEARLY and (large, small) not in self.warned:
-                self.warned.add((large, small))
-                kept = "a gate or other weights help"
-                ways = "combine.way: mo_grpo or gdpo, a gate, or tiers keep to the weights"
-                advice = kept if way in NORMALISED else ways
-                lines.append(
-                    f"rewards: training follows {small!r} (weight {weights[small]:g}, correlation {means[small]:.2f}) "
-                    f"more than {large!r} (weight {weights[large]:g}, {means[large]:.2f}); {advice}"
-                )
-        return lines
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("`", "'").replace("\n", "⏎").replace("<", "&lt;")

@@ -25,8 +25,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from grpo_lightning import saving
 from grpo_lightning.interruption import interrupted
+from grpo_lightning.module import GRPOModule
 from grpo_lightning.resuming import Sizes, cut_log, event_files, log_sizes, loggers_in
 from grpo_lightning.saving import LAST, SaveError
+from grpo_lightning.waiting import BOARD, waiting
 
 FINISHED = "finished.json"
 """Beside the checkpoints: the step and the epochs with which the run came to its end, summary and all."""
@@ -242,6 +244,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Called on all ranks. Writes aside, then gives the name; the second name of a step costs no second writing."""
+        BOARD.begin("saving")
         target, aside = Path(filepath), self.folder / saving.ASIDE
         if self._written is not None and self._written[0] == trainer.global_step:
             source = self._written[1]
@@ -251,7 +254,8 @@ class BoundaryCheckpoint(ModelCheckpoint):
             self._on_rank_0(trainer, target, lambda: saving.remove(aside))
             failure: BaseException | None = None
             try:
-                trainer.strategy.save_checkpoint(checkpoint, aside)
+                with waiting(f"{target} to be written"):
+                    trainer.strategy.save_checkpoint(checkpoint, aside)
             except (OSError, RuntimeError, CheckpointException) as error:  # torch makes each of a full disk
                 failure = error
             self._agree(trainer, target, failure)
@@ -308,7 +312,9 @@ class BoundaryCheckpoint(ModelCheckpoint):
 def boundary_of(trainer: Trainer) -> Boundary:
     """This instant, at which a training step has ended and its row of the log is not yet written."""
     connector, data = trainer._logger_connector, trainer.datamodule  # type: ignore[attr-defined]
-    row = connector.metrics["log"] if trainer.loggers and connector.should_update_logs else {}
+    row = {}
+    if trainer.loggers and connector.should_update_logs:
+        row = connector.metrics["log"] | cast(GRPOModule, trainer.lightning_module).row
     return Boundary(
         step=trainer.global_step,
         loops=deepcopy(trainer._checkpoint_connector._get_loops_state_dict()),

@@ -22,19 +22,23 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from grpo_lightning import __version__, saving
 from grpo_lightning.bad_steps import BadSteps
-from grpo_lightning.callbacks import CloseScorer, Pages, WatchBalance, WritePredictions
+from grpo_lightning.balance import WatchBalance
+from grpo_lightning.callbacks import CloseScorer, WritePredictions
 from grpo_lightning.checkpoint import BoundaryCheckpoint, finished
 from grpo_lightning.exporting import export_checkpoint
 from grpo_lightning.interruption import Interruption
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.prompts import PromptDataModule
+from grpo_lightning.recording import RecordRollouts
 from grpo_lightning.report import BeforeAfter, Scoreboard
 from grpo_lightning.resuming import changes, hide
 from grpo_lightning.saving import SaveError
 from grpo_lightning.scoring import RewardError
 from grpo_lightning.sharding import check_checkpoint
+from grpo_lightning.tensorboard import Histograms, HParams, Pages
 from grpo_lightning.trust import check_config
 from grpo_lightning.watch import RankWatch
+from grpo_lightning.watchdogs import Watchdogs
 
 TENSORBOARD = "lightning.pytorch.loggers.TensorBoardLogger"
 
@@ -83,6 +87,8 @@ class GRPOCommandLine(LightningCLI):
         )
         parser.add_lightning_class_args(BoundaryCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RankWatch, "ranks")
+        parser.add_lightning_class_args(RecordRollouts, "recording")
+        parser.add_lightning_class_args(Watchdogs, "watchdogs")
         parser.set_defaults(
             {
                 "checkpoint.every_n_train_steps": 10,
@@ -237,7 +243,7 @@ def point_into(folder: Path, config: Namespace, log: Path) -> None:
     if config.trainer.enable_progress_bar is not False and not any(
         "ProgressBar" in each.class_path for each in callbacks
     ):
-        bar = Namespace(class_path="lightning.pytorch.callbacks.TQDMProgressBar")
+        bar = Namespace(class_path="grpo_lightning.progress.OneLineProgressBar")
         config.trainer.callbacks = [*callbacks, bar]
 
 
@@ -306,9 +312,7 @@ def main(args: ArgsType = None) -> None:
             PromptDataModule,
             args=args,
             trainer_class=GRPOTrainer,
-            trainer_defaults={
-                "callbacks": [interruption, CloseScorer(), WritePredictions(), Scoreboard(), Pages(), WatchBalance()]
-            },
+            trainer_defaults={"callbacks": [interruption, *watchers()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveRunConfig,
@@ -334,6 +338,11 @@ def main(args: ArgsType = None) -> None:
         interruption.restore()
         if interruption.code is not None:
             sys.exit(interruption.code)
+
+
+def watchers() -> list[Callback]:
+    """What looks on in every run."""
+    return [CloseScorer(), WritePredictions(), Scoreboard(), Pages(), Histograms(), HParams(), WatchBalance()]
 
 
 NOISE = re.compile(

@@ -15,6 +15,7 @@ from grpo_lightning.filters import FilterConfig, Outcome, outcome
 from grpo_lightning.generation import Rollout
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Group, Prompt, RewardStats, Scores
+from grpo_lightning.waiting import BOARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,11 @@ def collect(
     rounds = config.max_rounds if config.silent == "refill" else 1
     while prompts:
         started = time.perf_counter()
+        BOARD.begin("rollout")
         with stream() as scoring:
             rollouts.append(generate(prompts, scoring.add))
             generated = time.perf_counter()
+            BOARD.begin("reward")
             scores.append(scoring.scores())
         if len(scores[-1].rewards) != len(rollouts[-1].groups):
             raise RuntimeError(

@@ -11,6 +11,8 @@ from pathlib import Path
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
+from grpo_lightning.waiting import waiting
+
 
 def prepare_hub(name: str) -> None:
     """Goes offline for good, where only what is cached can be loaded, if `name` is of a hub that does not answer.
@@ -31,7 +33,8 @@ def prepare_hub(name: str) -> None:
 def _silence() -> str | None:
     """That the hub does not answer, and why; None if it does, whatever it says."""
     try:
-        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        with waiting(f"{constants.ENDPOINT} to answer"):
+            get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # of whichever library it asks with
         return f"{constants.ENDPOINT} gave no answer within {constants.HF_HUB_ETAG_TIMEOUT} s ({type(error).__name__})"
     return None

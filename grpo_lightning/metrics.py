@@ -79,10 +79,12 @@ def _on_host(values: list[Tensor | float]) -> list[float]:
 
 
 def tally_rollout(tally: Tally, rollout: Rollout) -> None:
-    """Lengths, why completions ended, and how far the sampler's truncated distribution is from the loss's."""
+    """Lengths, repetitions, why completions ended, and how far the sampler's distribution is from the loss's."""
     completions = [completion for group in rollout.groups for completion in group.completions]
     tally.add("completion/tokens", rollout.tokens, len(completions))
     tally.maximum("completion/tokens_max", max(len(completion.token_ids) for completion in completions))
+    different = sum(len({c.token_ids for c in group.completions}) for group in rollout.groups)
+    tally.add("completion/duplicates", len(completions) - different, len(completions))
     if not np.isnan(rollout.truncation_gap):
         tally.add("sampler/truncation_gap", rollout.truncation_gap, rollout.tokens)
     for reason in ("eos", "stop", "length"):

@@ -31,6 +31,7 @@ from grpo_lightning.attention import take_plans
 from grpo_lightning.hub import prepare_hub
 from grpo_lightning.seeding import seeded
 from grpo_lightning.sharding import FullySharded, layers_of, share_out
+from grpo_lightning.waiting import waiting
 
 EMBEDDED = "embedded:"
 """Prefix of the tiny policies that live in this package, as in `embedded:arithmetic`."""
@@ -90,7 +91,8 @@ def load_tokenizer(
     path = resolve(pretrained)
     prepare_hub(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        with waiting(f"the tokenizer of {pretrained}"):
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ValueError(_not_loaded("tokenizer", pretrained, error)) from error
     if tokenizer.eos_token_id is None:
@@ -123,7 +125,8 @@ def load_models(
         error = str(refused)
     if error := strategy.broadcast(error):
         raise ValueError(error)
-    models = share_out(policy, strategy, copies=1 + reference)
+    with waiting("the policy to be shared out over the devices"):
+        models = share_out(policy, strategy, copies=1 + reference)
     return models[0].train(), models[1].eval().requires_grad_(False) if reference else None
 
 
@@ -141,7 +144,8 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
         else:
             if config.quantization == "nf4":
                 how["quantization_config"] = four_bit(dtype)
-            policy = AutoModelForCausalLM.from_pretrained(path, **shared, **how)
+            with waiting(f"the weights of {config.pretrained}"):
+                policy = AutoModelForCausalLM.from_pretrained(path, **shared, **how)
     except UnpicklingError as error:
         cause = ValueError("its pickle holds more than weights, and is not loaded; have it converted to safetensors")
         raise ValueError(_not_loaded("model", config.pretrained, cause)) from error

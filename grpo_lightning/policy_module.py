@@ -22,6 +22,7 @@ from grpo_lightning.scoring import Scorer
 from grpo_lightning.seeding import seed_of
 from grpo_lightning.types import Prompt, Scores
 from grpo_lightning.voting import ballots
+from grpo_lightning.waiting import BOARD
 
 
 class PolicyModule(LightningModule):
@@ -115,6 +116,7 @@ class PolicyModule(LightningModule):
 
     def evaluate_on(self, held_out: HeldOut, prompts: Sequence[Prompt], prefix: str = "") -> dict[str, Answers]:
         """Adds what these prompts measure; the answers, by way."""
+        BOARD.begin("evaluation")
         self.generator.use_weights(self.trainer.global_step)
         values, answers = evaluate(
             prompts,

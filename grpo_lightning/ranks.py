@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grpo_lightning.waiting import waiting
+
 T = TypeVar("T")
 
 
@@ -43,12 +45,14 @@ class Ranks:
         if self.size == 1:
             return [own]
         found: list[T] = [own] * self.size
-        torch.distributed.all_gather_object(found, own)
+        with waiting("the other processes"):
+            torch.distributed.all_gather_object(found, own)
         return found
 
     def _reduce(self, values: Tensor, operation: object) -> Tensor:
         if self.size == 1:
             return values
         moved = values.to(self.device)
-        torch.distributed.all_reduce(moved, op=operation)
-        return moved.cpu()
+        with waiting("the other processes"):
+            torch.distributed.all_reduce(moved, op=operation)
+            return moved.cpu()

@@ -31,6 +31,7 @@ from grpo_lightning.pool import (
     unsendable,
 )
 from grpo_lightning.types import Record
+from grpo_lightning.waiting import waiting
 from grpo_lightning.workers import Kind, Reward, UnloadableError, answer, limit_memory, load
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class RayPool:
         ray = _ray()
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
-            ray.init(configure_logging=False, include_dashboard=False)
+            with waiting("a Ray cluster"):
+                ray.init(configure_logging=False, include_dashboard=False)
         self._rewards = rewards
         self._limit = limit or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._workers: list[_Worker] = []

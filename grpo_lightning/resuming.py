@@ -83,6 +83,8 @@ RULES: Sequence[tuple[str, Verdict, str]] = (
     ("trainer.limit_train_batches", "changes the course", "epochs begin elsewhere"),
     ("threads", "changes the course", "in the last bits: sums are rounded differently"),
     ("checkpoint.", "safe", ""),
+    ("recording.", "safe", ""),
+    ("watchdogs.", "safe", ""),
     ("model.optimizer.", "safe", "the new value holds from here on"),
     ("model.evaluation.", "safe", "curves of held-out accuracy break here"),
     ("model.reward_workers", "safe", ""),
@@ -126,7 +128,7 @@ MISSING = "(not set)"
 
 def changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[Change]:
     """What differs between the settings that a run has saved and the present ones, with what that means."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     keys = [key for key in [*new, *(key for key in old if key not in new)] if old.get(key) != new.get(key)]
     found = []
     for key in keys:
@@ -142,13 +144,13 @@ def _is_place(key: str) -> bool:
     return any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in NO_SETTING)
 
 
-def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+def leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Each setting that is not itself a group, by its dotted name; items of lists are counted from 0."""
     if isinstance(value, Mapping) and value:
         for name, each in value.items():
-            yield from _leaves(each, f"{key}.{name}" if key else str(name))
+            yield from leaves(each, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list) and value:
         for number, each in enumerate(value):
-            yield from _leaves(each, f"{key}[{number}]")
+            yield from leaves(each, f"{key}[{number}]")
     else:
         yield key, value

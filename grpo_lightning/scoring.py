@@ -7,7 +7,6 @@ failure that is counted, logged and scored by the policy `fail`. No NaN or infin
 """
 
 import importlib.util
-import logging
 import math
 import os
 import pickle
@@ -15,34 +14,28 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 
+from grpo_lightning.failures import FailureLog, shown
 from grpo_lightning.parts import Part
 from grpo_lightning.pool import Outcome, PooledReward, RewardError, Tasks, WorkerPool
 from grpo_lightning.ray_pool import RayPool
 from grpo_lightning.types import Group, Record, RewardStats, Scores
+from grpo_lightning.waiting import waiting
 from grpo_lightning.workers import Reward, checked, describe, invoke
 
 __all__ = ["Executor", "Reward", "RewardError", "RewardSpec", "ScoreStream", "Scorer"]
-
-log = logging.getLogger(__name__)
 
 FailPolicy = Literal["raise", "zero", "skip"]
 Executor = Literal["processes", "ray"]
 """Where rewards that are not inline run."""
 
-LOGGED_PER_MINUTE = 5
-"""Failed records that one reward shows per minute: enough to see what is wrong, too few to bury the rest of the log."""
-
 LONGEST_TIMEOUT = 86_400
 """A day; what waits on processes takes no more than a few weeks."""
-
-SHOWN_CHARACTERS = 200
-"""A text of a failed record is cut here in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +100,7 @@ class Scorer:
         self._pool: WorkerPool | RayPool | None = None
         self._stream: ScoreStream | None = None
         self._abandoned: dict[int, threading.Thread] = {}
-        self._failures = [_FailureLog(name) for name in self.names]
+        self._failures = [FailureLog(name) for name in self.names]
 
     def check_routing(self, names: Iterable[str]) -> None:
         """Refuses names of rewards that this scorer does not have."""
@@ -167,7 +160,7 @@ class Scorer:
             return math.nan if outcome.value is None else outcome.value
         fail = self.specs[k].fail
         if fail == "raise":
-            raise RewardError(f"reward {self.names[k]!r}: {outcome.failure}: {outcome.cause}; {_shown(record)}")
+            raise RewardError(f"reward {self.names[k]!r}: {outcome.failure}: {outcome.cause}; {shown(record)}")
         self._failures[k].warn(record, outcome)
         return 0.0 if fail == "zero" else math.nan
 
@@ -190,7 +183,8 @@ class Scorer:
         start = time.perf_counter()
         thread = threading.Thread(target=call, name=f"reward {self.names[k]}", daemon=True)
         thread.start()
-        thread.join(limit)
+        with waiting(f"reward {self.names[k]!r} to score {count} completions"):
+            thread.join(limit)
         seconds = (time.perf_counter() - start) / count
         if answer:
             return [outcome._replace(seconds=seconds) for outcome in answer[0]]
@@ -254,7 +248,8 @@ class ScoreStream:
                 for slot, outcome in zip(slots, self._scorer.call_inline(k, records), strict=True):
                     self._settle(slot, outcome)
         if self._thread is not None:
-            self._stopped.wait()
+            with waiting(self._missing):
+                self._stopped.wait()
         self._check()
         size = len(self._groups[0].completions) if self._groups else 0
         rewards = np.full((len(self._groups), size, len(self._tallies)), np.nan)
@@ -299,6 +294,11 @@ class ScoreStream:
     def _applies(self, k: int, group: Group) -> bool:
         return group.prompt.rewards is None or self._scorer.names[k] in group.prompt.rewards
 
+    def _missing(self) -> str:
+        """What has no score yet, by rewards."""
+        left = Counter(self._scorer.names[k] for k, *slot in self._slots if tuple(slot) not in self._tallies[k].values)
+        return "rewards: " + ", ".join(f"{name} ({count} completions to go)" for name, count in left.items())
+
     def _settle(self, slot: tuple[int, int, int], outcome: Outcome) -> None:
         k, place, sample = slot
         self._tallies[k].values[place, sample] = self._scorer.value(k, self._records[place][sample], outcome)
@@ -329,27 +329,6 @@ class _Tally:
             latency_p50=float(p50),
             latency_p99=float(p99),
         )
-
-
-class _FailureLog:
-    """Warns of one reward's failures, a few in full per minute; how many more there were, the next warning says."""
-
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name = name
-        self._clock = clock
-        self._opened = -math.inf
-        self._shown = 0
-        self._hidden = 0
-
-    def warn(self, record: Record, outcome: Outcome) -> None:
-        if self._clock() - self._opened > 60.0:
-            self._opened, self._shown = self._clock(), 0
-        if self._shown == LOGGED_PER_MINUTE:
-            self._hidden += 1
-            return
-        hidden = f" ({self._hidden} more since the last such line)" if self._hidden else ""
-        log.warning("reward %r: %s: %s; %s%s", self._name, outcome.failure, outcome.cause, _shown(record), hidden)
-        self._shown, self._hidden = self._shown + 1, 0
 
 
 def _records(group: Group) -> list[Record]:
@@ -406,15 +385,3 @@ def _pickled(name: str, reward: Reward) -> bytes:
     except Exception as error:  # __getstate__ and __reduce__ are the reward's own code
         cause = describe(error)
         raise ValueError(f"reward {name!r} cannot be sent to workers ({cause}); set `inline: true`") from error
-
-
-def _shown(record: Record) -> str:
-    """The texts of a record, each on one line and cut."""
-    texts = {"prompt": record.prompt, "completion": record.completion, "answer": record.answer}
-    return ", ".join(f"{name} {_cut(text)}" for name, text in texts.items())
-
-
-def _cut(text: str | None) -> str:
-    if text is None or len(text) <= SHOWN_CHARACTERS:
-        return repr(text)
-    return f"{text[:SHOWN_CHARACTERS]!r}… ({len(text)} characters)"

@@ -16,6 +16,11 @@ def seed_of(*key: Key) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
 
 
+def rollout_seed(seed: int, number: int) -> int:
+    """Of the samples of a run's training rollout, the first of which is number 0."""
+    return seed_of("rollout", seed, number)
+
+
 @contextmanager
 def seeded(*key: Key) -> Iterator[None]:
     """Within the block torch (CPU), NumPy and `random` draw from `key`'s stream; their own are untouched."""

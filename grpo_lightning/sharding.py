@@ -39,6 +39,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from grpo_lightning.shares import check_shares
+from grpo_lightning.waiting import waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -201,7 +202,8 @@ def full_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """All weights by name, on the CPU. Every rank calls it; of a sharded model only rank 0 gets them."""
     if shards_of(model) is None:
         return {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    with waiting("the policy's weights to be gathered"):
+        state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     return cast(dict[str, Tensor], state)
 
 
@@ -246,9 +248,10 @@ class Shards:
     def begin(self) -> None:
         """Makes the weights whole, or begins to keep step."""
         self.in_step = self.layerwise
-        for unit in () if self.layerwise else self.units:
-            unit.set_reshard_after_forward(False, recurse=False)
-            unit.unshard()
+        with waiting("the policy's weights to be gathered for a rollout"):
+            for unit in () if self.layerwise else self.units:
+                unit.set_reshard_after_forward(False, recurse=False)
+                unit.unshard()
 
     def anyone(self, needs: bool) -> bool:
         """Whether any rank needs a forward pass now; all ranks ask, before each of them."""
@@ -258,8 +261,9 @@ class Shards:
 
     def follow(self) -> None:
         """Keeps step until no rank needs another forward pass."""
-        while self.in_step and self.anyone(False):
-            as_forward(self.model, _idle)()
+        with waiting("the completions of the other devices"):
+            while self.in_step and self.anyone(False):
+                as_forward(self.model, _idle)()
 
     def end(self) -> None:
         """Gives the other ranks' shares up again; only the outermost unit stays whole between forward and backward."""

@@ -6,7 +6,7 @@ reported with its file and number.
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from grpo_lightning.hub import prepare_hub
 from grpo_lightning.tasks import Split, Task, generate
+from grpo_lightning.waiting import waiting
 
 Row = dict[str, object]
 
@@ -112,7 +113,7 @@ class Dataset:
         if self._is_file():
             files = [Path(self.path if split == "train" else wanted).expanduser()]
         else:
-            files = _files_of_split(Path(self.path).expanduser() / (self.name or ""), wanted)
+            files = files_of_split(Path(self.path).expanduser() / (self.name or ""), wanted)
         return list(islice(chain.from_iterable(map(read_file, files)), self.limit))
 
     def _read_hub(self, wanted: str) -> list[Row]:
@@ -120,7 +121,8 @@ class Dataset:
         from datasets.load import load_dataset  # slow to import, and only the hub needs it
 
         try:
-            loaded = load_dataset(self.path, self.name, split=wanted, revision=self.revision)
+            with waiting(f"the data set {self.path}"):
+                loaded = load_dataset(self.path, self.name, split=wanted, revision=self.revision)
         except (OSError, ValueError) as error:
             cause = " ".join(str(error).split())[:300]
             raise ValueError(
@@ -139,7 +141,23 @@ def read_file(path: Path) -> Iterator[Row]:
     return READERS[path.suffix](path)
 
 
-def _files_of_split(folder: Path, wanted: str) -> list[Path]:
+def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
+    """Writes rows one by one, and says how many. The file is there when it is whole; rows that fail leave none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside, count = path.with_name(f"{path.name}.part"), 0
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
+
+
+def files_of_split(folder: Path, wanted: str) -> list[Path]:
+    """The named file of the folder, or those whose names are the split's or begin with it and a dash."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such data folder")
     if Path(wanted).suffix in READERS:
@@ -207,7 +225,8 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet  # type: ignore[import-untyped]  # as slow as `datasets`
 
     try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        # 65536 rows at a time, as it would, take gigabytes where texts are long
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:200]})") from error

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from tensorboard.backend.event_processing.event_file_loader import (  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_file_loader import (
     LegacyEventFileLoader,
 )
-from tensorboard.util.tensor_util import make_ndarray  # type: ignore[import-untyped]
+from tensorboard.util.tensor_util import make_ndarray
 
 PLACES = {"config", "ckpt_path", "run", "runs", "trainer.default_root_dir", "checkpoint.dirpath"}
 """Settings that name places: no two runs share them."""

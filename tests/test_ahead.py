@@ -21,7 +21,7 @@ from grpo_lightning.objective import KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import UpdateConfig
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import RewardError, RewardSpec
-from grpo_lightning.seeding import seed_of
+from grpo_lightning.seeding import rollout_seed
 from grpo_lightning.types import Group, Prompt, Record
 from tests.fakes import share_of_digits, tiny_data, tiny_module, tiny_trainer
 
@@ -106,9 +106,7 @@ def test_each_rollout_is_drawn_by_the_policy_of_before_the_last_update(tmp_path:
         module.model.load_state_dict(steps.before[max(0, k - 1)])
         prompts = [group.prompt for group in rollout.groups]
         again = Builtin().start(module.model, module.vocabulary, sampling=module.sampling, ranks=Ranks.one())
-        expected = again.generate(
-            prompts, group_size=4, sampling=module.sampling, seed=seed_of("rollout", module.seed, k)
-        )
+        expected = again.generate(prompts, group_size=4, sampling=module.sampling, seed=rollout_seed(module.seed, k))
         assert [[each.token_ids for each in group.completions] for group in rollout.groups] == [
             [each.token_ids for each in group.completions] for group in expected.groups
         ]

@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"hub", "trust", "watch", "types", "seeding", "tasks", "ranks", "parts", "pareto", "statistics", "measures"},
-    {"adapters", "attention", "sharding", "shares", "saving", "interruption"},
+    {"waiting", "symptoms", "trust", "watch", "types", "seeding", "tasks", "parts", "pareto"},
+    {"statistics", "measures", "rollout_files"},
+    {"hub", "ranks", "adapters", "attention", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
-    {"exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
+    {"failures", "exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "packing", "batching", "voting"},
     {"logprobs", "collection", "optimization", "ahead"},
     {"objective", "checks"},
@@ -22,7 +23,10 @@ LAYERS = [
     {"evaluation", "bad_steps"},
     {"policy_module", "replay"},
     {"module"},
-    {"callbacks", "resuming", "checkpoint", "report", "plan"},
+    {"callbacks", "recording", "resuming", "checkpoint", "report", "plan", "progress"},
+    {"tensorboard"},
+    {"watchdogs"},
+    {"balance"},
     {"cli"},
     {"__main__"},
 ]

@@ -140,7 +140,7 @@ def test_a_run_leaves_everything_in_its_folder_and_serves_every_command(project:
                 "time/update", "speed/tokens_per_second", "val/accuracy", "val/accuracy_sampled"}  # fmt: skip
     assert promised <= set(events.Tags()["scalars"])
     text = events.Tensors("samples/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| completion | answer | share_of | advantage | stop |" in text
+    assert "| completion | tokens | answer | share_of | advantage | stop |" in text
 
     config = str(folder / "config.yaml")
     main(["validate", "--config", config, "--ckpt_path", "last"])

@@ -1,5 +1,5 @@
-"""SIGKILL at random instants, then on from the last checkpoint: weights, log, summary and best checkpoints are those of
-a run that nobody killed, bit for bit; on two ranks too.
+"""SIGKILL at random instants, then on from the last checkpoint: weights, log, summary, recorded rollouts and best
+checkpoints are those of a run that nobody killed, bit for bit; on two ranks too.
 
 The instants are drawn over what a run does (`doing` of train_kill), so that they fall into rollouts, scoring, updates,
 validations and the writing of checkpoints however fast the machine is.
@@ -107,10 +107,15 @@ def summary_of(folder: Path) -> dict[str, object]:
     return {key: value for key, value in json.loads((folder / "summary.json").read_text()).items() if key != "seconds"}
 
 
+def rollouts_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "rollouts").iterdir()}
+
+
 def assert_same_run(whole: Path, other: Path) -> None:
     assert log_of(other) == log_of(whole)
     assert all(first_record(path) == "brain.Event:2" for path in other.glob("events*tfevents*")), "whole files"
     assert summary_of(other) == summary_of(whole)
+    assert rollouts_of(other) == rollouts_of(whole)
     names = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert sorted(path.name for path in (other / "checkpoints").iterdir()) == names
     for path in [Path("weights.pt"), *(Path("checkpoints") / name for name in names if name.endswith(".ckpt"))]:
@@ -130,6 +135,7 @@ def kills(runs: Runs, folder: Path, *, devices: int, count: int, seed: int) -> C
     assert [step for step, _ in log["completion/tokens"]] == list(range(4, 4 * 9 + 1, 4)), (
         "three epochs of three rollouts"
     )
+    assert len(rollouts_of(whole)) == devices * 9
     assert [step for step, _ in log["val/reward/digits"]] == [8, 20, 32], "after the second rollout of each epoch"
     assert len({value for _, value in log["update/beta"]}) > 5, "beta is adapted"
     assert len({value for _, value in log["reward/count_tokens/weight"]}) > 5, "a multiplier is adapted"

@@ -18,11 +18,12 @@ import psutil
 import pytest
 
 from grpo_lightning.collection import collect
+from grpo_lightning.failures import LOGGED_PER_MINUTE
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import Rollout
 from grpo_lightning.pool import Outcome, PooledReward, Tasks, WorkerPool
 from grpo_lightning.ranks import Ranks
-from grpo_lightning.scoring import LOGGED_PER_MINUTE, Reward, RewardError, RewardSpec, Scorer
+from grpo_lightning.scoring import Reward, RewardError, RewardSpec, Scorer
 from grpo_lightning.types import Completion, Group, Prompt, Record, RewardStats, Scores
 from tests.unruly import (
     Answerer,

@@ -1,4 +1,4 @@
-"""What TensorBoard and the log say of several rewards: recomputed from what was recorded; silent without a cause."""
+"""What metrics and warnings say of several rewards: recomputed from what was recorded; silent without a cause."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar import layout_pb2
 
 from grpo_lightning.advantages import AdvantageConfig
-from grpo_lightning.callbacks import PAGES, Pages, WatchBalance
+from grpo_lightning.balance import WatchBalance
 from grpo_lightning.combine import CombineConfig, combine, start_state
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.parts import Part
@@ -32,7 +29,7 @@ class Recorded(Callback):
 
 
 @pytest.mark.parametrize("silent", ["train", "refill"])
-def test_what_is_shown_is_right_and_on_the_page(tmp_path: Path, silent: str) -> None:
+def test_what_is_shown_is_right(tmp_path: Path, silent: str) -> None:
     """By NumPy alone, from rewards and advantages. With refilled groups bounds and spreads are still of everything."""
     rewards = [
         RewardSpec(reward=share_of_digits, inline=True),
@@ -46,8 +43,7 @@ def test_what_is_shown_is_right_and_on_the_page(tmp_path: Path, silent: str) -> 
         advantage=AdvantageConfig(scale="none"),
     )  # fmt: skip
     recorded = Recorded()
-    logger = TensorBoardLogger(tmp_path, name="", version="")
-    trainer = tiny_trainer(tmp_path, Pages(), recorded, logger=logger, max_steps=8)
+    trainer = tiny_trainer(tmp_path, recorded, max_steps=8)
     trainer.fit(module, datamodule=tiny_data(tmp_path))
     multiplier = 0.3
     for trained, shown in recorded.steps:
@@ -76,19 +72,6 @@ def test_what_is_shown_is_right_and_on_the_page(tmp_path: Path, silent: str) -> 
         one, other = (values[:, :, k] - values[:, :, k].mean(axis=1, keepdims=True) for k in (0, 2))
         apart = ((one * other > 1e-12) & in_training).sum() / in_training.sum()
         assert shown["conflict/share_of_digits-count_tokens"] == pytest.approx(apart), "fewer tokens are better"
-    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
-    events.Reload()
-    (tensor,) = events.Tensors("custom_scalars__config__")
-    layout = layout_pb2.Layout.FromString(tensor.tensor_proto.string_val[0])
-    (page,) = layout.category
-    patterns = [tag for chart in page.chart for tag in chart.multiline.tag]
-    assert [chart.title for chart in page.chart] == list(PAGES["rewards"])
-    logged = events.Tags()["scalars"]
-    assert all(any(re.search(pattern, tag) for tag in logged) for pattern in patterns), "no chart is empty"
-    about = {"", "/std", "/min", "/max", "/zero_signal", "/applies", "/followed", "/share", "/weight"}
-    for name in [f"reward/brevity{what}" for what in about] + ["reward/count_tokens/above_bound"]:
-        assert name in logged
-        assert any(re.search(pattern, name) for pattern in patterns), f"{name} is on no chart"
 
 
 def watched(parts: dict[str, Part], rewards: np.ndarray, **settings: object) -> list[str]:
@@ -110,6 +93,20 @@ def test_the_smaller_weight_that_dominates_is_named_once() -> None:
     assert re.search(
         r"training follows 'form' \(weight 0\.2, .*\) more than 'right' \(weight 1, .*mo_grpo or gdpo", said
     )
+
+
+def test_a_run_that_goes_on_remembers_what_it_saw_and_said() -> None:
+    """One rollout before, one after: together the two of the window; and after that the pair is not named again."""
+    parts, rewards = {"right": Part(), "form": Part(weight=0.2)}, rare_and_common()
+    every = np.ones(rewards.shape[:2], dtype=int)
+    combined = combine(rewards, every > 0, every, parts, CombineConfig(), AdvantageConfig(), start_state(parts))
+    said, state = [], WatchBalance(window=2).state_dict()
+    for _ in range(4):
+        watch = WatchBalance(window=2)
+        watch.load_state_dict(state)
+        said.append(len(watch.noticed("sum", parts, combined)))
+        state = watch.state_dict()
+    assert said == [0, 1, 0, 0]
 
 
 def test_a_large_weight_that_is_run_against_is_not_followed() -> None:

@@ -29,6 +29,7 @@ from grpo_lightning.interruption import Interruption
 from grpo_lightning.objective import EntropyConfig, KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
 from grpo_lightning.parts import Schedule
+from grpo_lightning.recording import RecordRollouts
 from grpo_lightning.report import BeforeAfter
 from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.types import Record
@@ -121,7 +122,7 @@ def main(folder: Path, devices: int, last: str | None) -> None:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
-        callbacks=[Interruption(), BeforeAfter(), SampleLog(every_n_rollouts=2), keep],
+        callbacks=[Interruption(), BeforeAfter(), SampleLog(every_n_rollouts=2), RecordRollouts(), keep],
     )
     module = tiny_module(folder, **SETTINGS)
     trainer.fit(module, datamodule=tiny_data(folder), ckpt_path=last)

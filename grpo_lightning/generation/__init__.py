@@ -3,6 +3,7 @@
 from grpo_lightning.generation.continuous_batching import TransformersContinuousBatching
 from grpo_lightning.generation.contract import Engine, Generator, Rollout, SamplingConfig
 from grpo_lightning.generation.engine import Builtin, BuiltinGenerator
+from grpo_lightning.generation.recorded import Recorded
 from grpo_lightning.generation.vllm_colocated import VLLMColocated
 from grpo_lightning.generation.vllm_server import VLLMServer
 
@@ -11,6 +12,7 @@ __all__ = [
     "BuiltinGenerator",
     "Engine",
     "Generator",
+    "Recorded",
     "Rollout",
     "SamplingConfig",
     "TransformersContinuousBatching",

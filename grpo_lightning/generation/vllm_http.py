@@ -1,6 +1,7 @@
 """Asking vLLM servers over HTTP: JSON in, JSON out, tried again where that may help. The standard library only."""
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+log = logging.getLogger(__name__)
 
 API_KEY = "VLLM_API_KEY"
 """Environment variable with the servers' key; it stays out of configs, logs and checkpoints."""
@@ -50,8 +53,11 @@ class Http:
                 cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             except ValueError as error:
                 cause = f"the answer is not a JSON object: {error}"
-            if attempt < self.retries and self.stopped.wait(min(LONGEST_PAUSE, self.backoff * 2**attempt)):
-                raise RuntimeError(f"engine: {url}{path} was given up")
+            if attempt < self.retries:
+                pause = min(LONGEST_PAUSE, self.backoff * 2**attempt)
+                log.warning("engine: %s%s gave no answer (%s); next try in %g s", url, path, cause, pause)
+                if self.stopped.wait(pause):
+                    raise RuntimeError(f"engine: {url}{path} was given up")
         raise RuntimeError(f"engine: {url}{path} gave no answer in {self.retries + 1} tries: {cause}")
 
     def _once(self, url: str, body: Answer | None) -> Answer:

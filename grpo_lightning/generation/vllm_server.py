@@ -25,6 +25,7 @@ from grpo_lightning.generation.vllm_terms import check_sampling, log_prob_modes,
 from grpo_lightning.generation.weights import Mark, mark
 from grpo_lightning.ranks import Ranks
 from grpo_lightning.types import Completion, Group, Prompt
+from grpo_lightning.waiting import waiting
 
 OLDEST = (0, 33)
 """The first vLLM whose answers are known to say which weights drew them."""
@@ -74,7 +75,8 @@ class VLLMServer(Engine):
     ) -> "VLLMServerGenerator":
         http = Http(timeout=self.timeout, retries=self.retries, backoff=self.backoff)
         modes = log_prob_modes(sampling)
-        names = {url: served_model(http, url, modes) for url in self.urls}
+        with waiting(f"{' and '.join(self.urls)} to answer"):
+            names = {url: served_model(http, url, modes) for url in self.urls}
         return VLLMServerGenerator(self, http, names, policy, tokenizer, ranks)
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from grpo_lightning.generation.vllm_http import Http
 from grpo_lightning.generation.weights import checkpoint_weights, write_weights
 from grpo_lightning.ranks import Ranks
+from grpo_lightning.waiting import waiting
 
 
 class FolderSync:
@@ -34,7 +35,8 @@ class FolderSync:
 
         def reload(url: str) -> None:
             pause(self.http, url)
-            self.http.ask([url], "/collective_rpc", body)
+            with waiting(f"{url} to load the weights"):
+                self.http.ask([url], "/collective_rpc", body)
             resume(self.http, url, label)
 
         with ThreadPoolExecutor(len(self.urls)) as pool:
@@ -63,7 +65,8 @@ class NCCLSync:
         for url, each in zip(self.urls, self.transfers, strict=True):
             if self.ranks.rank == 0:
                 pause(self.http, url)
-            each.send_weights()
+            with waiting(f"{url} to receive the weights"):
+                each.send_weights()
             if self.ranks.rank == 0:
                 resume(self.http, url, label)
 
@@ -87,13 +90,15 @@ def transfer(http: Http, policy: PreTrainedModel, url: str, ranks: Ranks) -> Tra
         master_address=get_ip(), master_port=get_open_port(), world_size=1 + workers, rank=ranks.rank
     )
     client = HTTPVLLMWeightSyncClient(url, timeout=http.timeout)
-    joined: Transfer = WeightTransferTrainerFactory.trainer_init(info, client=client, source=ModuleSource(policy))
+    with waiting(f"{url} to join the transfer of weights"):
+        joined: Transfer = WeightTransferTrainerFactory.trainer_init(info, client=client, source=ModuleSource(policy))
     return joined
 
 
 def pause(http: Http, url: str) -> None:
     """Requests under way end first; later ones are told to come again."""
-    http.ask([url], "/pause?mode=wait", {})
+    with waiting(f"{url} to end what it generates"):
+        http.ask([url], "/pause?mode=wait", {})
 
 
 def resume(http: Http, url: str, label: str) -> None:
