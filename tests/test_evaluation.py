@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,8 +34,6 @@ from tests.unruly import VotesAsTold, VotesForEver, length
 __all__ = ["project"]
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "evaluation.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 class Scripted:
@@ -562,52 +559,8 @@ def test_metrics_refuse_a_k_that_there_are_no_samples_for(cache: None) -> None:
         MajAtK(keep_in_memory=True).compute(predictions=[["a"]], references=["a"], k=[0])
 
 
-# ------------------------------------------------------------------------------------------------ docs/evaluation.md
-
-
-def test_the_page_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, and after a fit of two steps that the page takes for granted."""
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
-    quiet = ["--trainer.enable_progress_bar", "false"]
-    sizes = [word for split in ("train", "test") for word in (f"--data.source.init_args.{split}", "64")]
-    main(["fit", "--config", "configs/quickstart.yaml", "--trainer.val_check_interval", "2", *sizes, *quiet])
-    lines = [line.partition("#")[0].split() for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
-    # The page says steps of the run as it ships, which are 40.
-    for words in ([word.replace("step40", "step2") for word in line] for line in lines):
-        if words[0] == "grpo-lightning":
-            main([*words[1:], *quiet])
-        else:
-            assert words[0] == "python"
-            subprocess.run([sys.executable, *words[1:]], check=True)
-    assert {path.name for path in Path("runs/quickstart/evaluation").glob("*.json")} == {
-        "test-step0.json",
-        "test-step2.json",
-    }
-
-
-def test_the_page_s_settings_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["grpo-lightning"])
-    configs = ["--config", str(ROOT / "configs" / "quickstart.yaml")]
-    for number, block in enumerate(block for kind, block in BLOCKS if kind == "yaml"):
-        Path(f"{number}.yaml").write_text(block)
-        configs += ["--config", f"{number}.yaml"]
-    assert len(configs) == 2 * 3
-    with pytest.raises(SystemExit, match="0"):
-        main(["test", *configs, "--print_config"])
-
-
-def test_the_page_s_code_runs_and_its_links_lead_somewhere(cache: None) -> None:
-    (code,) = (block for kind, block in BLOCKS if kind == "python")
-    exec(code, {})
-    for link in re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")):
-        assert link.startswith("http") or (PAGE.parent / link).exists(), link
-
-
 def test_the_page_names_what_is_measured() -> None:
     names = set(measured({"a": ["7"] * 4}, {"a": "7"}, samples=4))
-    page = {name.replace("_K", "_4").replace("NAME", "answer") for name in re.findall(r"`([\w/]+)`", PAGE.read_text())}
-    assert names - {"pass_at_2"} <= page
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    named = {name.replace("_K", "_4").replace("NAME", "answer") for name in re.findall(r"`([\w/]+)`", page)}
+    assert names - {"pass_at_2"} <= named
