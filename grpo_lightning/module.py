@@ -302,9 +302,7 @@ class GRPOModule(PolicyModule):
         """Refuses what cannot work with this data, before any model is loaded."""
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, PromptDataModule):
-            every = (*data.prompts.values(), *data.further.values())
-            routed = (prompt.rewards for prompts in every for prompt in prompts)
-            self.scorer.check_routing({name for names in routed if names is not None for name in names})
+            self.check_names(data)
         check_precision(self.trainer.precision)
         check_strategy(self.trainer.strategy)
         if stage == "fit":

@@ -49,10 +49,8 @@ class PolicyModule(LightningModule):
         self.policy: PreTrainedModel | None = None
         self.reference: PreTrainedModel | None
         self.tokenizer: PreTrainedTokenizerBase | None = None
-        self.votes: Scorer | None = None
-        judge = scorer.specs[scorer.names.index(evaluation.accuracy_name(scorer.names))]
-        if evaluation.samples > 1:
-            self.votes = ballots(judge, scorer.workers, scorer.executor, samples=evaluation.samples)
+        evaluation.accuracy_name(scorer.names)  # refuses one that is not there
+        self.votes: dict[str, Scorer | None] = {}
         self.held_out: dict[str, HeldOut] = {}
         self.measured: dict[str, Measured] = {}
         self.weights_step = 0
@@ -112,24 +110,54 @@ class PolicyModule(LightningModule):
     def answer_held_out(self, split: Literal["validation", "test"], prompts: Sequence[Prompt], number: int) -> None:
         """Answers prompts of the `number`th held-out set, and keeps what they measured."""
         name = list(self.data.held_out(split))[number]
-        self.evaluate_on(self.held_out.setdefault(name, HeldOut()), prompts)
+        self.evaluate_on(self.held_out.setdefault(name, HeldOut()), prompts, name)
 
-    def evaluate_on(self, held_out: HeldOut, prompts: Sequence[Prompt], prefix: str = "") -> dict[str, Answers]:
-        """Adds what these prompts measure; the answers, by way."""
+    def evaluate_on(
+        self, held_out: HeldOut, prompts: Sequence[Prompt], name: str, prefix: str = ""
+    ) -> dict[str, Answers]:
+        """Adds what these prompts of the set of this name measure; the answers, by way."""
+        config = self.evaluation_of(name)
         BOARD.begin("evaluation")
         self.generator.use_weights(self.trainer.global_step)
         values, answers = evaluate(
             prompts,
             generator=self.generator,
             scorer=self.scorer,
-            votes=self.votes,
+            votes=self.votes_for(config),
             sampling=self.sampling,
-            config=self.evaluation,
+            config=config,
             seed=seed_of("evaluation", self.seed),
             prefix=prefix,
         )
         held_out.add(prompts, values)
         return answers
+
+    def evaluation_of(self, name: str) -> EvaluationConfig:
+        """How the set of this name is answered and judged; the split itself has none."""
+        own = self.data.sets[name].accuracy if name else None
+        return self.evaluation if own is None else replace(self.evaluation, accuracy=own)
+
+    def votes_for(self, config: EvaluationConfig) -> Scorer | None:
+        """What counts votes as the accuracy reward does, if there are any to count and it can."""
+        if config.samples < 2:
+            return None
+        scorer, judge = self.scorer, config.accuracy_name(self.scorer.names)
+        if judge not in self.votes:
+            spec = scorer.specs[scorer.names.index(judge)]
+            self.votes[judge] = ballots(spec, scorer.workers, scorer.executor, samples=config.samples)
+        return self.votes[judge]
+
+    def check_names(self, data: PromptDataModule) -> None:
+        """Refuses rewards that rows or sets name and that are not there."""
+        every = (*data.prompts.values(), *data.further.values())
+        routed = (prompt.rewards for prompts in every for prompt in prompts)
+        self.scorer.check_routing({name for names in routed if names is not None for name in names})
+        for name, each in data.sets.items():
+            if each.accuracy not in (None, *self.scorer.names):
+                known = ", ".join(self.scorer.names)
+                raise ValueError(
+                    f"data.sets.{name}.accuracy: no reward is named {each.accuracy!r}; the names are {known}"
+                )
 
     def log_held_out(self, stage: str) -> None:
         """Logs what validation or test measured, as STAGE/NAME or STAGE/SET/NAME, each with /low and /high."""
@@ -147,8 +175,9 @@ class PolicyModule(LightningModule):
 
     def close_votes(self) -> None:
         """Ends the processes that count votes, which nothing needs between evaluations."""
-        if self.votes is not None:
-            self.votes.close()
+        for votes in self.votes.values():
+            if votes is not None:
+                votes.close()
 
     @property
     def step_of_weights(self) -> int:

@@ -122,7 +122,7 @@ class BeforeAfter(Callback):
             for name, batches in data.held_out("test").items():
                 held_out = HeldOut()
                 for prompts in batches:
-                    answers = module.evaluate_on(held_out, prompts, prefix=prefix)
+                    answers = module.evaluate_on(held_out, prompts, name, prefix)
                     self.samples[when] += samples_of(prompts, answers)[: SHOWN_SAMPLES - len(self.samples[when])]
                 means = module.means(held_out.read(module.ranks))
                 self.measured[when] |= {"/".join(filter(None, (name, each))): found for each, found in means.items()}
@@ -154,9 +154,13 @@ class Scoreboard(Callback):
             return
         own: Split = "test" if stage == "test" else "validation"
         held_out = {name or own: batches for name, batches in module.data.held_out(own).items()}
+        judges = {
+            name or own: module.evaluation_of(name).accuracy_name(module.scorer.names) for name in module.measured
+        }
         found = {name or own: (measured, module.means(measured)) for name, measured in module.measured.items()}
         sets = {
             name: {
+                "accuracy": judges[name],
                 "digest": digest(held_out[name].prompts),
                 "prompts": len(measured.uids),
                 "metrics": {each: asdict(mean) for each, mean in means.items()},

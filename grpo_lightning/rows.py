@@ -43,6 +43,8 @@ class HeldOutSet:
     """Which column means what; null: as in data.columns."""
     system_prompt: str | None = None
     """As data.system_prompt; null: that one."""
+    accuracy: str | None = None
+    """Name of the reward that means "right" here; null: as in model.evaluation."""
     in_validation: bool = True
     """Answered in every validation, too; false: by `test`, and before and after training."""
 

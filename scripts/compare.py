@@ -41,7 +41,7 @@ def read(given: str) -> tuple[Path, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         wanted = [content[key] for key in ("step", "evaluation", "sampling")]
-        wanted += [each[key] for each in content["sets"].values() for key in ("digest", "uids", "values")]
+        wanted += [each[key] for each in content["sets"].values() for key in ("accuracy", "digest", "uids", "values")]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise SystemExit(
             f"{path}: is no file that grpo-lightning test writes ({type(error).__name__}: {error})"
@@ -116,6 +116,9 @@ def main() -> None:
         if first[key] != second[key]:
             console.print(f"beware: the two were answered with other settings of model.{key}")
     for name, measures in found.items():
+        judges = [content["sets"][name]["accuracy"] for content in (first, second)]
+        if judges[0] != judges[1]:
+            console.print(f"beware: in {name} right is what {judges[0]} says in the first, {judges[1]} in the second")
         console.print(table(name, measures, given.confidence))
     if given.json is not None:
         numbers = {

@@ -16,7 +16,7 @@ from grpo_lightning.cli import main
 from grpo_lightning.evaluation import EvaluationConfig, HeldOut, evaluate
 from grpo_lightning.generation import Rollout, SamplingConfig
 from grpo_lightning.ranks import Ranks
-from grpo_lightning.report import BeforeAfter
+from grpo_lightning.report import BeforeAfter, Scoreboard
 from grpo_lightning.rows import Columns, HeldOutSet
 from grpo_lightning.scoring import RewardSpec, Scorer
 from grpo_lightning.sources import Dataset, Generated
@@ -26,7 +26,7 @@ from grpo_lightning.voting import ballots, winners
 from rewards.exact_match import ExactMatch
 from rewards.math_answer import MathAnswer
 from rewards.vote import most_frequent
-from tests.fakes import tiny_data, tiny_module, tiny_trainer
+from tests.fakes import REWARDS, always, tiny_data, tiny_module, tiny_trainer
 from tests.test_cli import fit, project
 from tests.tiny import prompt
 from tests.unruly import VotesAsTold, VotesForEver, length
@@ -374,6 +374,32 @@ def test_rewards_that_no_reward_is_named_are_refused_before_training(tmp_path: P
     module = tiny_module(tmp_path)
     with pytest.raises(ValueError, match="rewards: 'answer' unknown; there are share_of_digits, brevity"):
         tiny_trainer(tmp_path, max_steps=1).fit(module, datamodule=tiny_data(tmp_path, sets={"more": held}))
+    assert module.policy is None
+
+
+def test_a_set_may_have_another_reward_that_means_right(tmp_path: Path) -> None:
+    """`always` gives 1 and cannot vote, an exact match votes; of the split itself the share of digits is asked."""
+    rewards = [*REWARDS, RewardSpec(reward=always, inline=True), RewardSpec(reward=ExactMatch(), inline=True)]
+    source = Generated(task=Arithmetic(digits=1), train=1, test=3)
+    sets = {name: HeldOutSet(source=source, accuracy=name) for name in ("always", "exact_match")}
+    module = tiny_module(tmp_path, rewards=rewards, evaluation=EvaluationConfig(samples=2, max_tokens=1))
+    trainer = tiny_trainer(tmp_path, Scoreboard())
+    trainer.test(module, datamodule=tiny_data(tmp_path, sets=sets), verbose=False)
+    found = {name for name in trainer.callback_metrics if "maj_at_2" in name and name.count("/") < 3}
+    assert found == {"test/exact_match/maj_at_2"}
+    assert trainer.callback_metrics["test/always/accuracy"] == trainer.callback_metrics["test/always/pass_at_2"] == 1.0
+    assert trainer.callback_metrics["test/exact_match/accuracy"] == 0.0
+    content = json.loads((tmp_path / "evaluation" / "test-step0.json").read_text())
+    judges = {name: each["accuracy"] for name, each in content["sets"].items()}
+    assert judges == {"test": "share_of_digits", "always": "always", "exact_match": "exact_match"}
+
+
+def test_a_set_s_reward_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    held = HeldOutSet(source=Generated(task=Arithmetic(digits=1), train=1, test=3), accuracy="tests")
+    module = tiny_module(tmp_path)
+    message = "data.sets.m.accuracy: no reward is named 'tests'; the names are share_of_digits, brevity"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tiny_trainer(tmp_path).test(module, datamodule=tiny_data(tmp_path, sets={"m": held}))
     assert module.policy is None
 
 
