@@ -26,6 +26,9 @@ from grpo_lightning.statistics import Comparison, compare
 Compared = dict[str, dict[str, Comparison]]
 """By set, by measure."""
 
+WRITTEN = {"step", "evaluation", "sampling", "sets"}
+WRITTEN_OF_A_SET = {"accuracy", "digest", "uids", "values"}
+"""What is read here of a file, and of each of its sets."""
 
 LATEST = re.compile(r"-step(\d+)\.json$")
 
@@ -40,29 +43,33 @@ def read(given: str) -> tuple[Path, dict[str, Any]]:
         path = found[max(found)]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        wanted = [content[key] for key in ("step", "evaluation", "sampling")]
-        wanted += [each[key] for each in content["sets"].values() for key in ("accuracy", "digest", "uids", "values")]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        missing = WRITTEN - content.keys()
+        missing |= {key for each in content.get("sets", {}).values() for key in WRITTEN_OF_A_SET - each.keys()}
+    except (OSError, ValueError, AttributeError) as error:
         raise SystemExit(
             f"{path}: is no file that grpo-lightning test writes ({type(error).__name__}: {error})"
         ) from error
+    if missing:
+        raise SystemExit(f"{path}: is no file that grpo-lightning test writes; it lacks {', '.join(sorted(missing))}")
     return path, content
 
 
 def compared(first: dict[str, Any], second: dict[str, Any], confidence: float) -> Compared:
-    """Every measure that both have, of every set that both have answered."""
+    """Every measure that both have, of every set of which both have answered the same prompts."""
+    common = [name for name in first["sets"] if name in second["sets"]]
+    same = [name for name in common if first["sets"][name]["digest"] == second["sets"][name]["digest"]]
+    if common and not same:
+        raise SystemExit(
+            f"{', '.join(common)}: the two were measured on other prompts; use the same data.source and its seed"
+        )
     found: Compared = {}
-    for name in [name for name in first["sets"] if name in second["sets"]]:
+    for name in same:
         one, other = first["sets"][name], second["sets"][name]
-        if one["digest"] != other["digest"]:
-            raise SystemExit(f"{name}: the two were measured on other prompts; use the same data.source and its seed")
         uids = sorted(set(one["uids"]) & set(other["uids"]))
-        found[name] = {
-            measure: compare(column(one, measure, uids), column(other, measure, uids), confidence=confidence)
-            for measure in one["values"]
-            if measure in other["values"]
-        }
-    found = {name: measures for name, measures in found.items() if measures}
+        measures = [measure for measure in one["values"] if measure in other["values"]]
+        if measures:
+            columns = {each: (column(one, each, uids), column(other, each, uids)) for each in measures}
+            found[name] = {each: compare(*pair, confidence=confidence) for each, pair in columns.items()}
     if not found:
         raise SystemExit(f"nothing in common: sets {', '.join(first['sets'])} against {', '.join(second['sets'])}")
     return found
@@ -115,6 +122,8 @@ def main() -> None:
     for key in ("evaluation", "sampling"):
         if first[key] != second[key]:
             console.print(f"beware: the two were answered with other settings of model.{key}")
+    for name in sorted(first["sets"].keys() & second["sets"].keys() - found.keys()):
+        console.print(f"beware: {name} is left out; the two share no prompts or no measure of it")
     for name, measures in found.items():
         judges = [content["sets"][name]["accuracy"] for content in (first, second)]
         if judges[0] != judges[1]:

@@ -480,13 +480,24 @@ def test_what_cannot_be_compared_is_said_in_one_line(project: Path) -> None:
     other = compare("0.json", "7.json")
     assert other.stderr == "test: the two were measured on other prompts; use the same data.source and its seed\n"
     content = json.loads(Path("0.json").read_text())
+    content["sets"]["more"] = content["sets"]["test"] | {"digest": "0", "accuracy": "other"}
+    Path("more.json").write_text(json.dumps(content))
+    content["sets"]["more"] = content["sets"]["more"] | {"digest": "1"}
+    content["sets"]["test"]["accuracy"] = "other"
+    Path("0-more.json").write_text(json.dumps(content))
+    one_left_out = compare("more.json", "0-more.json")
+    assert "beware: more is left out; the two share no prompts or no measure of it" in one_left_out.stdout
+    assert "beware: in test right is what answer says in the first, other in the second" in one_left_out.stdout
+    del content["sets"]["more"]
     values = content["sets"]["test"]["values"]
     for old in list(values):
         values[f"other {old}"] = values.pop(old)
     Path("other.json").write_text(json.dumps(content))
     assert compare("0.json", "other.json").stderr == "nothing in common: sets test against test\n"
     Path("part.json").write_text("{}")
-    assert compare("0.json", "part.json").stderr.startswith("part.json: is no file that grpo-lightning test writes")
+    assert compare("0.json", "part.json").stderr == (
+        "part.json: is no file that grpo-lightning test writes; it lacks evaluation, sampling, sets, step\n"
+    )
 
 
 def test_runs_of_other_seeds_compare_and_names_of_folders_are_no_markup(project: Path) -> None:
