@@ -250,7 +250,7 @@ def measures_table(title: str, means: Measures, confidence: float) -> Table:
 def summary_table(measured: Mapping[str, Measures]) -> Table:
     """One row per measure, one column per time of measuring."""
     columns = [name for name in ("before", "after", "control") if name in measured]
-    table = Table(title="On held-out problems that no training saw", caption="mean over problems [interval of it]")
+    table = Table(title="On held-out problems that no training saw", caption="mean over problems, with its interval")
     table.add_column("")
     for column in columns:
         table.add_column("untrained, forced" if column == "control" else column, justify="right")

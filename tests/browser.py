@@ -136,7 +136,7 @@ def tensorboard(folder: Path) -> Iterator[str]:
 
 def main(runs: Path, tab: str, picture: Path) -> None:
     with tensorboard(runs) as url, browser() as page:
-        page.go(f"{url}#{tab}", width=1500, height=900)
+        page.go(f"{url}#{tab}", width=1500, height=1370)
         time.sleep(15)  # until all is drawn
         page.picture(picture)
 
