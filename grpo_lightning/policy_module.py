@@ -79,13 +79,10 @@ class PolicyModule(LightningModule):
         self.answer_held_out("test", prompts, dataloader_idx)
 
     def predict_step(self, prompts: list[Prompt], batch_idx: int) -> tuple[Rollout, Scores]:
-        """`evaluation.samples` completions of each prompt (one greedy one if that is 0), with their scores."""
+        """`evaluation.samples` completions of each prompt, drawn as in evaluation (one greedy one if that is 0)."""
         self.generator.use_weights(self.trainer.global_step)
-        greedy = self.evaluation.samples == 0
-        how = replace(self.sampling, temperature=0.0 if greedy else self.evaluation.temperature)
-        rollout = self.generator.generate(
-            prompts, group_size=max(1, self.evaluation.samples), sampling=how, seed=seed_of("predict", self.seed)
-        )
+        *_, (_, count, how) = self.evaluation.ways(self.sampling)
+        rollout = self.generator.generate(prompts, group_size=count, sampling=how, seed=seed_of("predict", self.seed))
         return rollout, self.scorer.score(rollout.groups)
 
     def on_validation_epoch_start(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grpo_lightning.cli import main
@@ -220,6 +221,26 @@ def test_own_sampling_settings() -> None:
         ("", 1, SamplingConfig(max_tokens=20, temperature=0.0, top_p=1.0, top_k=5)),
         ("_sampled", 3, SamplingConfig(max_tokens=20, temperature=1.2, top_p=1.0, top_k=5)),
     ]
+
+
+class Kept(Callback):
+    """The lengths of all completions that were predicted."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        rollout, _ = outputs
+        self.lengths += [len(each.token_ids) for group in rollout.groups for each in group.completions]
+
+
+@pytest.mark.parametrize(("samples", "count"), [(0, 1), (3, 3)])
+def test_predictions_are_drawn_as_in_evaluation(tmp_path: Path, samples: int, count: int) -> None:
+    """Five prompts; training would draw up to eight tokens."""
+    module, kept = tiny_module(tmp_path, evaluation=EvaluationConfig(samples=samples, max_tokens=2)), Kept()
+    tiny_trainer(tmp_path, kept).predict(module, datamodule=tiny_data(tmp_path), return_predictions=False)
+    assert len(kept.lengths) == 5 * count
+    assert max(kept.lengths) == 2
 
 
 @pytest.mark.parametrize(
