@@ -7,11 +7,13 @@ stood at it. Resuming does again what came after it, so also the step's row in t
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +81,7 @@ class BoundaryCheckpoint(ModelCheckpoint):
     _resumed = False
     _max_steps: int | None = None
     _fit_started = False
+    _warned = False
 
     @property
     def state_key(self) -> str:
@@ -191,7 +194,10 @@ class BoundaryCheckpoint(ModelCheckpoint):
         if not self._held_out:
             super().on_validation_end(trainer, pl_module)
         elif trainer.state.fn == TrainerFn.FITTING and self._boundary is not None:
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+            metrics = self._monitor_candidates(trainer)
+            if self.monitor not in metrics:
+                raise ValueError(self._unknown(metrics))
+            self._save_topk_checkpoint(trainer, metrics)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves what was trained so far, unless a rollout was in the middle of its steps; in validation, too."""
@@ -217,6 +223,9 @@ class BoundaryCheckpoint(ModelCheckpoint):
         metrics = self._monitor_candidates(trainer)
         if self.monitor is None or (self.monitor in metrics and not self._held_out):
             self._save_topk_checkpoint(trainer, metrics)
+        elif not self._held_out and not self._warned:
+            logging.getLogger(__name__).warning("%s", self._unknown(metrics))
+            self._warned = True
         self._save_last_checkpoint(trainer, metrics)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -304,6 +313,13 @@ class BoundaryCheckpoint(ModelCheckpoint):
     @property
     def _held_out(self) -> bool:
         return self.monitor is not None and self.monitor.startswith(HELD_OUT)
+
+    def _unknown(self, metrics: Mapping[str, object]) -> str:
+        """That the monitor is no metric, and which ones are meant perhaps."""
+        held_out = {name for name in metrics if name.startswith(HELD_OUT) and not name.endswith(("/low", "/high"))}
+        near = get_close_matches(str(self.monitor), metrics, cutoff=0.5) or sorted(held_out) or ["val/accuracy"]
+        why = f"{self.monitor} is not measured, so no checkpoint is the best"
+        return f"checkpoint.monitor: {why}; perhaps {', '.join(near)}"
 
     def _multiple(self, trainer: Trainer) -> int:
         return trainer.global_step // self._every_n_train_steps if self._every_n_train_steps > 0 else 0

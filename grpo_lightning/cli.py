@@ -93,6 +93,7 @@ class GRPOCommandLine(LightningCLI):
             {
                 "checkpoint.every_n_train_steps": 10,
                 "checkpoint.save_last": True,
+                "checkpoint.mode": "max",  # of what is measured here, most is better where it is more
                 "checkpoint.save_top_k": 1,
                 "checkpoint.filename": "{step}",
                 "checkpoint.enable_version_counter": False,
@@ -123,6 +124,10 @@ class GRPOCommandLine(LightningCLI):
                 raise ValueError(f"threads: {config.threads} is refused; it must be at least 1")
             torch.set_num_threads(config.threads)
         folder = self.choose_folder(config)
+        if "deepspeed" in str(config.trainer.strategy).lower():
+            raise ValueError(
+                "trainer.strategy: DeepSpeed is refused; take fully_sharded, with cpu_offload where it has to be"
+            )
         if config.trainer.max_epochs is None and config.trainer.max_time is None:
             config.trainer.max_epochs = 1 if config.trainer.max_steps == -1 else -1
         config.trainer.default_root_dir = str(folder)
@@ -195,6 +200,11 @@ class GRPOCommandLine(LightningCLI):
                     callback.show(folder)
             if self.trainer.logger is not None:
                 print(f"TensorBoard: tensorboard --logdir {folder}")
+
+    def after_predict(self) -> None:
+        """Says where the completions are."""
+        if self.trainer.is_global_zero:
+            print(f"completions: {Path(self.trainer.default_root_dir) / 'predictions.jsonl'}")
 
 
 class Finished(Exception):
@@ -360,8 +370,11 @@ def config_folders(words: list[str]) -> list[str]:
 
 
 def one_line(error: Exception) -> str:
-    """The error's text on one line."""
-    return NOISE.sub("", " ".join(str(error).split()))
+    """The error's text on one line, with what helps where the parser only says no."""
+    text = NOISE.sub("", " ".join(str(error).split()))
+    if re.search(r"unrecognized arguments: --\d", text):
+        return f"{text}; a list is given as a whole, best in a further --config; KEY+ appends to it"
+    return f"{text}; --help names every key" if text.startswith("unrecognized arguments: --") else text
 
 
 def leave_quietly() -> None:

@@ -265,7 +265,7 @@ def test_the_best_of_validation_are_kept(project: Path) -> None:  # noqa: F811
     Path("more.yaml").write_text(
         yaml.safe_dump(
             {
-                "checkpoint": {"monitor": "val/reward/share_of", "mode": "max", "save_top_k": 2},
+                "checkpoint": {"monitor": "val/reward/share_of", "save_top_k": 2},
                 "trainer": {"val_check_interval": 1, "max_epochs": 2},
             }
         )
@@ -289,6 +289,20 @@ def test_the_best_of_validation_are_kept(project: Path) -> None:  # noqa: F811
     fit("--config", "more.yaml", "--ckpt_path", str(one))
     after = final_weights("runs/tiny")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_monitor_that_nothing_measures_is_named(project: Path, caplog) -> None:  # noqa: F811
+    """Of a validation it ends the run there; of training it is a warning: some metrics come with some steps only."""
+    with pytest.raises(SystemExit) as caught:
+        fit("--checkpoint.monitor", "val/acuracy", "--trainer.val_check_interval", "1")
+    message = str(caught.value.code)
+    assert message.startswith("grpo-lightning: checkpoint.monitor: val/acuracy is not measured"), message
+    assert "val/accuracy" in message
+    assert len(message) < 300
+    fit("--checkpoint.monitor", "acuracy")
+    (warning,) = (text for text in caplog.messages if "checkpoint.monitor" in text)
+    assert "acuracy is not measured" in warning
+    assert "accuracy" in warning.partition("perhaps")[2]
 
 
 def test_a_finished_run_says_so_and_does_nothing(project: Path, capsys) -> None:  # noqa: F811

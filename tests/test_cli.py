@@ -147,6 +147,7 @@ def test_a_run_leaves_everything_in_its_folder_and_serves_every_command(project:
     main(["test", "--config", config, "--ckpt_path", "last"])
     assert f"{summary['after']['accuracy_sampled']}" in capsys.readouterr().out
     main(["predict", "--config", config, "--ckpt_path", "last"])
+    assert f"completions: {folder / 'predictions.jsonl'}" in capsys.readouterr().out
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 4
     assert set(lines[0]) == {"prompt", "completion", "answer", "stop_reason", "rewards"}
@@ -259,6 +260,9 @@ WRONG = [
     (["--model.optimizer.schedule", "linear", "--trainer.max_epochs", "-1"], ["optimizer.schedule", "max_steps"]),
     (["--ckpt_path", "config.yaml"], ["config.yaml", "no checkpoint"]),
     (["--run", "a/b"], ["run: 'a/b'", "without slashes"]),
+    (["--model.rewards.0.weight", "2"], ["model.rewards", "as a whole", "KEY+"]),
+    (["--model.optimiser.lr", "2"], ["model.optimiser.lr", "--help"]),
+    (["--trainer.strategy", "deepspeed_stage_2"], ["trainer.strategy", "DeepSpeed", "fully_sharded"]),
 ]  # fmt: skip
 
 

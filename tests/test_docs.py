@@ -335,7 +335,7 @@ def test_all_settings_are_accepted(page: Path, clone: Path) -> None:
     for number, block in enumerate(of_page(page, "yaml")):
         settings = settings_of(block)
         model = settings.get("model")
-        whole = isinstance(model, dict) and "policy" in model
+        whole = isinstance(model, dict) and "pretrained" in model.get("policy", {})
         Path(f"block-{number}.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         configs = [*([] if whole else ["configs/quickstart.yaml"]), f"block-{number}.yaml"]
         words = [word for config in configs for word in ("--config", config)]

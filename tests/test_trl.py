@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
@@ -195,3 +196,42 @@ def test_the_example_trains_a_step(folder: Path) -> None:
     words += ["--trainer.precision", "32-true", "--trainer.enable_progress_bar", "false"]
     main(["fit", "--config", "trl-gsm8k.yaml", *words])
     assert (folder / "runs" / "trl-gsm8k" / "checkpoints" / "last.ckpt").is_file()
+
+
+COUNTS_ELSE = {
+    "data.validation_batch": "of all devices",
+    "trainer.log_every_n_steps": "only what is shown",
+    "model.engine.init_args.timeout": "of one answer",
+    "model.engine.init_args.sleep": "memory only",
+    "model.update.layout": "no number depends on it",
+    "model.combine.way": "another name of the same",
+    "model.mismatch.correction": "said in the text: with vLLM only",
+    "model.objective.entropy.largest": "with a target only",
+    "model.objective.entropy.step": "with a target only",
+    "model.objective.kl.sync_mix": "with sync_every only",
+}
+"""Differing defaults that need not be set to train alike, and why."""
+
+
+def test_the_defaults_that_differ_are_set_in_the_block_that_says_so() -> None:
+    """Of rows with a value of one type on both sides; to what the row says that TRL has."""
+    text = PAGE.read_text(encoding="utf-8").partition("## Defaults that differ")[2].partition("```yaml")[2]
+    said = dict(leaves(yaml.safe_load(text.partition("```")[0])))
+    differ = {}
+    for row in mapped():
+        keys, ours = codes(row[2]), [json.loads(default) for default in codes(row[3])]
+        theirs = ast.literal_eval(codes(row[1])[0])
+        if len(keys) == len(ours) == 1 and theirs != ours[0] and type(theirs) is type(ours[0]):
+            differ.setdefault(keys[0], theirs)
+    assert set(COUNTS_ELSE) <= set(differ)
+    wanted = {key: value for key, value in differ.items() if key not in COUNTS_ELSE}
+    assert {key: said.get(key) for key in wanted} == wanted
+
+
+def leaves(node: dict[str, object], start: str = "") -> Iterator[tuple[str, object]]:
+    """Every setting by its dotted name."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{start}{key}.")
+        else:
+            yield start + key, value
