@@ -291,10 +291,9 @@ class PromptDataModule(LightningDataModule):
     def _check_train(self) -> None:
         rows, batch = len(self.prompts["train"]), self.prompts_per_step
         if rows < batch:
-            left_out = self.dropped["train"] + self.shared["train"]
             raise ValueError(
-                f"data.prompts_per_step: {batch} is more than the {rows} train prompts of {self.source} ({left_out} "
-                f"were left out as too long or held out); use at most {rows}, or more data"
+                f"data.prompts_per_step: {batch} is more than the {rows} train prompts of {self.source} (without "
+                f"{self.dropped['train']} too long ones, and without what is held out); use at most {rows}, or more data"
             )
         if batch % self.world_size:
             raise ValueError(

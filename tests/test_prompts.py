@@ -586,7 +586,9 @@ def test_a_missing_column_is_named_with_those_there_are(key: str, tokenizer: str
 
 def test_too_few_rows_are_refused_with_both_numbers(tokenizer: str) -> None:
     message = refusal(PromptDataModule(split_of(0, 5), tokenizer, prompts_per_step=8))
-    assert message.startswith("data.prompts_per_step: 8 is more than the 5 train prompts of the list (0 were left out")
+    assert message.startswith(
+        "data.prompts_per_step: 8 is more than the 5 train prompts of the list (without 0 too long ones"
+    )
 
 
 def test_an_empty_held_out_split_is_refused_only_where_it_is_needed(tokenizer: str) -> None:
