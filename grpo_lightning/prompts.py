@@ -293,7 +293,7 @@ class PromptDataModule(LightningDataModule):
         if rows < batch:
             raise ValueError(
                 f"data.prompts_per_step: {batch} is more than the {rows} train prompts of {self.source} (without "
-                f"{self.dropped['train']} too long ones, and without what is held out); use at most {rows}, or more data"
+                f"{self.dropped['train']} too long ones and what is held out); use at most {rows}, or more data"
             )
         if batch % self.world_size:
             raise ValueError(
