@@ -32,16 +32,24 @@ class Background:
     def __init__(self, call: Callable[["Background"], Collected]) -> None:
         self._found: list[Collected] = []
         self._error: list[BaseException] = []
-        self._abandoned = threading.Event()
+        self._abandoned, self._ended = threading.Event(), threading.Event()
 
         def run() -> None:
             try:
                 self._found.append(call(self))
             except BaseException as error:  # the end of a thread: `result` raises it
                 self._error.append(error)
+            finally:
+                self._ended.set()
 
         self._thread = threading.Thread(target=run, name="next rollout", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads
+            self._ended.set()
+            raise
 
     def checked(self) -> None:
         """Raises where nobody waits any more."""
@@ -50,7 +58,7 @@ class Background:
 
     def result(self) -> Collected:
         """Waits for what the call gives, or raises what it raised."""
-        self._thread.join()
+        self._ended.wait()  # join() alone takes a thread for ended when a signal interrupts it
         if self._error:
             raise self._error[0]
         return self._found[0]
@@ -58,7 +66,9 @@ class Background:
     def abandon(self) -> None:
         """Asks the call to end, and waits until it has."""
         self._abandoned.set()
-        self._thread.join()
+        self._ended.wait()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 @contextmanager
@@ -66,15 +76,17 @@ def background(call: Callable[[Background], Collected]) -> Iterator[Background]:
     """The call runs while the context does; if that raises, the call is abandoned."""
     running = Background(call)
     try:
+        running.start()
         yield running
     except BaseException:
         running.abandon()
         raise
 
 
-def packed(found: Collected) -> Plain:
-    """The rollout in plain values; its prompts by their uids."""
+def packed(found: Collected, terms: Plain) -> Plain:
+    """The rollout in plain values; its prompts by their uids. `terms`: by which settings it was drawn and scored."""
     return {
+        "terms": terms,
         "uids": [group.prompt.uid for group in found.rollout.groups],
         "completions": [
             [(c.token_ids, c.sampler_logprobs, c.text, c.stop_reason) for c in group.completions]
@@ -87,9 +99,13 @@ def packed(found: Collected) -> Plain:
     }
 
 
-def unpacked(plain: Plain, prompts: Sequence[Prompt], judge: Callable[[Scores], np.ndarray]) -> Collected | None:
-    """The rollout again; None if it is not of these prompts, as when they are shared out among other ranks."""
-    if plain["uids"] != [prompt.uid for prompt in prompts]:
+def unpacked(
+    plain: Plain, prompts: Sequence[Prompt], terms: Plain, judge: Callable[[Scores], np.ndarray], *, drop: bool
+) -> Collected | None:
+    """The rollout again; None if it is not of these prompts, as when they are shared out among other ranks, or was
+    drawn and scored by other settings. `drop`: silent groups do not train.
+    """
+    if plain["uids"] != [prompt.uid for prompt in prompts] or plain["terms"] != terms:
         return None
     groups = tuple(
         Group(
@@ -112,7 +128,7 @@ def unpacked(plain: Plain, prompts: Sequence[Prompt], judge: Callable[[Scores], 
         rollout=rollout,
         scores=scores,
         outcome=result,
-        train=np.ones_like(result.mixed),
+        train=result.mixed if drop else np.ones_like(result.mixed),
         rounds=1,
         rollout_seconds=0.0,
         reward_seconds=0.0,

@@ -48,7 +48,9 @@ def check_fit(
         )
 
 
-def check_ahead(update: UpdateConfig, engine: Engine, filters: FilterConfig, objective: ObjectiveConfig) -> None:
+def check_ahead(
+    update: UpdateConfig, engine: Engine, filters: FilterConfig, objective: ObjectiveConfig, data: object
+) -> None:
     """Refuses to collect ahead what depends on the step at hand."""
     if not update.async_steps:
         return
@@ -59,6 +61,8 @@ def check_ahead(update: UpdateConfig, engine: Engine, filters: FilterConfig, obj
         why = "filters.silent 'refill' and filters.retire_at choose prompts by the step before; turn them off"
     elif objective.loss == "reinforce":
         why = "objective.loss 'reinforce' looks at no ratio, so it cannot tell an older policy; take 'cispo'"
+    elif not isinstance(data, PromptDataModule):
+        why = "the next step's prompts must be known ahead; use a PromptDataModule"
     if why:
         raise ValueError(f"update.async_steps: 1 is refused: {why}")
 

@@ -194,10 +194,12 @@ class GRPOModule(PolicyModule):
 
     def collected_ahead(self, prompts: Sequence[Prompt]) -> Collected | None:
         """This step's rollout, if it was collected during the step before."""
-        if self.following is None and self.ahead is not None and len(self.ahead) == self.ranks.size:
-            judge = partial(self.judged, iteration=self.iteration)
-            self.following = unpacked(self.ahead[self.ranks.rank], prompts, judge)
         found, self.following = self.following, None
+        if found is None and self.ahead is not None and len(self.ahead) == self.ranks.size:
+            judge, drop = partial(self.judged, iteration=self.iteration), self.recipe.filters.silent == "drop"
+            found = unpacked(self.ahead[self.ranks.rank], prompts, self.terms, judge, drop=drop)
+            if self.ranks.max(torch.tensor(float(found is None))):  # all ranks, or none: to collect takes all
+                return None
         return found
 
     @contextmanager
@@ -216,9 +218,10 @@ class GRPOModule(PolicyModule):
         with background(lambda running: call(noticed=running.checked)) as running:
             yield
             updated = time.perf_counter()
+            BOARD.begin("rollout")
             self.following = without_clock(running.result())
         self.tally.add("time/wait", time.perf_counter() - updated)
-        self.ahead = self.ranks.gather_objects(packed(self.following))
+        self.ahead = self.ranks.gather_objects(packed(self.following, self.terms))
 
     def prepare(self, found: Collected) -> Prepared:
         """The samples to train on, with their advantages."""
@@ -307,7 +310,8 @@ class GRPOModule(PolicyModule):
         check_strategy(self.trainer.strategy)
         if stage == "fit":
             check_fit(self.trainer, data, self.update, self.optimizer_config, self.recipe.filters)
-            check_ahead(self.update, self.engine, self.recipe.filters, self.recipe.objective)
+            check_ahead(self.update, self.engine, self.recipe.filters, self.recipe.objective, data)
+            self.ahead = self.following = None  # of an earlier fit
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = adamw(self.optimizer_config, self.model.parameters())
@@ -359,6 +363,13 @@ class GRPOModule(PolicyModule):
             load_full_state(self.reference, checkpoint["reference"])
 
     # -------------------------------------------------------------------------------------------------------- its parts
+
+    @property
+    def terms(self) -> Plain:
+        """The settings by which a rollout is drawn and scored; those that change nothing in it are left out."""
+        sampling = {name: value for name, value in asdict(self.sampling).items() if name != "max_rows"}
+        rewards = list(self.scorer.names)
+        return {"seed": self.seed, "group_size": self.group_size, "sampling": sampling, "rewards": rewards}
 
     @property
     def iteration(self) -> int:

@@ -76,10 +76,13 @@ class RecordRollouts(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run that goes on from a checkpoint comes to the steps behind it once more."""
         folder = folder_of(trainer)
-        if trainer.local_rank == 0:
-            remove_after(folder, trainer.global_step)
-        known = own_files(folder, trainer.global_rank)
-        self.sizes = {path: path.stat().st_size for step, path in known if step <= trainer.global_step}
+        try:
+            if trainer.local_rank == 0:
+                remove_after(folder, trainer.global_step)
+            known = own_files(folder, trainer.global_rank)
+            self.sizes = {path: path.stat().st_size for step, path in known if step <= trainer.global_step}
+        except OSError as error:
+            logging.getLogger(__name__).warning("recording: %s is not put in order (%s)", folder, error)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         self.began = trainer.global_step

@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 
 from grpo_lightning.types import StopReason
+
+T = TypeVar("T")
 
 FOLDER = "rollouts"
 """In the folder of the run."""
@@ -33,6 +35,9 @@ FORMAT = 1
 
 LISTED = 12
 """Steps that are named where one is missing."""
+
+LONGEST, MOST = 2**27, 2**32
+"""Characters of a line and of a file that are read: a small file may hold any number of equal ones."""
 
 STRICT = json.JSONEncoder(allow_nan=False)
 
@@ -175,8 +180,12 @@ def write_file(folder: Path, header: RolloutHeader, groups: Sequence[RecordedGro
     content = gzip.compress("".join(f"{line}\n" for line in lines).encode("ascii"), compresslevel=1, mtime=0)
     path = folder / file_name(header.step, header.rank, header.ranks)
     aside = path.with_name(path.name + ASIDE)
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # a part of it would keep a full disk full
+        raise
     return path
 
 
@@ -228,7 +237,7 @@ def read_groups(path: Path) -> list[RecordedGroup]:
     with _named(path):
         lines = _lines(path)
         _header_from_json(next(lines))
-        texts = {int(number): text for number, text in next(lines).items()}
+        texts = {int(number): _typed(str, text) for number, text in next(lines).items()}
         return [_group_from_json(line, texts) for line in lines]
 
 
@@ -237,12 +246,16 @@ def _named(path: Path) -> Iterator[None]:
     """Whatever is wrong with the file's content, said in one line with its name."""
     try:
         yield
+    except (FileNotFoundError, PermissionError) as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except (
         ArithmeticError,
         AttributeError,
         EOFError,
-        KeyError,
+        LookupError,
+        MemoryError,
         OSError,
+        RecursionError,
         StopIteration,
         TypeError,
         ValueError,
@@ -254,7 +267,11 @@ def _named(path: Path) -> Iterator[None]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="ascii", newline="\n") as file:
         try:
-            for line in file:
+            left = MOST
+            while line := file.readline(LONGEST):
+                left -= len(line)
+                if len(line) == LONGEST or left < 0:
+                    raise ValueError(f"more than {LONGEST} characters in a line, or {MOST} in all")
                 yield json.loads(line)
         except zlib.error as error:
             raise ValueError(str(error)) from error
@@ -263,33 +280,54 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _header_from_json(line: Mapping[str, Any]) -> RolloutHeader:
     if line["format"] != FORMAT:
         raise ValueError(f"format {line['format']}, {FORMAT} is known")
-    fields = {name: value for name, value in line.items() if name != "format"}
-    return RolloutHeader(**{**fields, "rewards": tuple(line["rewards"])})
+    fields = {name: value for name, value in line.items() if name not in ("format", "sampling", "rewards")}
+    sampling, rewards = _typed(dict, line["sampling"]), tuple(_typed(str, name) for name in line["rewards"])
+    for value in fields.values():
+        _typed(int, value)
+    return RolloutHeader(**fields, sampling=sampling, rewards=rewards)
 
 
 def _group_from_json(line: Mapping[str, Any], texts: Mapping[int, str]) -> RecordedGroup:
-    completions = tuple(
-        RecordedCompletion(
-            text=c["text"],
-            token_ids=tuple(c["token_ids"]),
-            token_texts=tuple(texts[i] for i in c["token_ids"]),
-            stop_reason=cast(StopReason, c["stop_reason"]),
-            sampler_logprobs=tuple(np.array(_from_json(c["sampler_logprobs"]), dtype=np.float32).tolist()),
-            policy_logprobs=None if c["policy_logprobs"] is None else _from_json(c["policy_logprobs"]),
-            rewards=dict(zip(c["rewards"], _from_json(c["rewards"].values()), strict=True)),
-            reward=_from_json([c["reward"]])[0],
-            advantage=_from_json([c["advantage"]])[0],
-            trained=c["trained"],
-        )
-        for c in line["completions"]
-    )
+    completions = tuple(_completion_from_json(each, texts) for each in line["completions"])
     return RecordedGroup(
-        uid=line["uid"],
-        prompt=line["prompt"],
-        answer=line["answer"],
-        prompt_ids=tuple(line["prompt_ids"]),
+        uid=_typed(int, line["uid"]),
+        prompt=_typed(str, line["prompt"]),
+        answer=None if line["answer"] is None else _typed(str, line["answer"]),
+        prompt_ids=_token_ids(line["prompt_ids"]),
         completions=completions,
     )
+
+
+def _completion_from_json(line: Mapping[str, Any], texts: Mapping[int, str]) -> RecordedCompletion:
+    token_ids, policy = _token_ids(line["token_ids"]), line["policy_logprobs"]
+    sampler = np.array(_from_json(line["sampler_logprobs"]), dtype=np.float32).tolist()
+    if len(sampler) != len(token_ids) or (policy is not None and len(policy) != len(token_ids)):
+        raise ValueError(f"{len(sampler)} log-probs of {len(token_ids)} tokens")
+    if line["stop_reason"] not in get_args(StopReason):
+        raise ValueError(f"stop_reason {line['stop_reason']!r}")
+    return RecordedCompletion(
+        text=_typed(str, line["text"]),
+        token_ids=token_ids,
+        token_texts=tuple(map(texts.__getitem__, token_ids)),
+        stop_reason=cast(StopReason, line["stop_reason"]),
+        sampler_logprobs=tuple(sampler),
+        policy_logprobs=None if policy is None else _from_json(policy),
+        rewards=dict(zip(line["rewards"], _from_json(line["rewards"].values()), strict=True)),
+        reward=_from_json([line["reward"]])[0],
+        advantage=_from_json([line["advantage"]])[0],
+        trained=_typed(bool, line["trained"]),
+    )
+
+
+def _typed(kind: type[T], value: object) -> T:
+    """The value, if it is of this very type: what is shown and trained on is what it is taken for."""
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:80]!r} is no {kind.__name__}")
+    return value
+
+
+def _token_ids(values: Any) -> tuple[int, ...]:
+    return tuple(_typed(int, value) for value in values)
 
 
 def _from_json(values: Any) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ A warning stands in the log, as text in TensorBoard, and as a line of `watchdog.
 
 import json
 import logging
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -100,7 +101,10 @@ class Watchdogs(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        for name, text in self.noticed(cast(GRPOModule, pl_module).metrics).items():
+        module = cast(GRPOModule, pl_module)
+        aged = ("sampler/kl",) if module.update.async_steps else ()  # says nothing of the engine: it holds an update
+        row = {name: value for name, value in module.metrics.items() if name not in aged}
+        for name, text in self.noticed(row).items():
             warn(trainer, name, text)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -128,15 +132,29 @@ def warn(trainer: Trainer, who: str, text: str) -> None:
     for writer in writers(trainer):
         writer.add_text("watchdog", f"**{who}**: {text}", step)
     path = Path(trainer.default_root_dir) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, "watchdog": who, "text": text}, ensure_ascii=False) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "watchdog": who, "text": text}, ensure_ascii=False) + "\n")
+    except OSError as error:
+        log.warning("step %d: not in %s (%s)", step, path, error)
 
 
 def forget_later(trainer: Trainer) -> None:
     """Drops what was written after the step at hand, by a run that goes on from an earlier checkpoint."""
     path = Path(trainer.default_root_dir) / FILE
     if trainer.is_global_zero and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= trainer.global_step]
-        path.write_text("".join(kept), encoding="utf-8")
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            kept = [f"{line}\n" for line in lines if _step_of(line) <= trainer.global_step]
+            path.write_text("".join(kept), encoding="utf-8")
+        except OSError as error:
+            log.warning("%s still holds what an earlier session has said (%s)", path, error)
+
+
+def _step_of(line: str) -> float:
+    """The step of a warning; infinite for what is none, such as half a line of a run that was killed."""
+    try:
+        return int(json.loads(line)["step"])
+    except (KeyError, TypeError, ValueError):
+        return math.inf

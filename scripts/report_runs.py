@@ -16,6 +16,8 @@ from tensorboard.util.tensor_util import make_ndarray
 
 PLACES = {"config", "ckpt_path", "run", "runs", "trainer.default_root_dir", "checkpoint.dirpath"}
 """Settings that name places: no two runs share them."""
+LATEST = 2.0**37
+"""Seconds since 1970 that are a time, in the year 6325; a damaged file may hold any number."""
 NOT_SET = object()
 """Stands for a setting that a run does not have."""
 
@@ -162,7 +164,7 @@ def read_events(folder: Path, notes: list[str]) -> tuple[dict[str, Curve], tuple
                 curves.setdefault(value.tag, {})[event.step] = number
     if not curves:
         notes.append("nothing logged to TensorBoard")
-    stamps = [event.wall_time for events in files for event in events]
+    stamps = [event.wall_time for events in files for event in events if 0 <= event.wall_time < LATEST]
     return {tag: dict(sorted(curve.items())) for tag, curve in curves.items()}, (
         min(stamps),
         max(stamps),
@@ -181,7 +183,12 @@ def _scalar(value: Any) -> float | None:
     if value.HasField("simple_value"):
         return float(value.simple_value)
     if value.HasField("tensor") and value.metadata.plugin_data.plugin_name == "scalars":
-        return float(make_ndarray(value.tensor).reshape(-1)[0])
+        if any(dim.size != 1 for dim in value.tensor.tensor_shape.dim):  # one number may stand for any amount of them
+            return None
+        try:
+            return float(make_ndarray(value.tensor).reshape(-1)[0])
+        except (IndexError, TypeError, ValueError):  # none, or a text
+            return None
     return None
 
 

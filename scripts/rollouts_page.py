@@ -170,7 +170,8 @@ def page(run: str, header: RolloutHeader, groups: Sequence[tuple[int, RecordedGr
     largest = largest_advantage([group for _, group in groups])
     title = f"{run}, step {header.step}"
     style, script = STYLE + colour_rules(), SCRIPT
-    policy = f"default-src 'none'; style-src '{_checksum(style)}'; script-src '{_checksum(script)}'"
+    own = f"style-src '{_checksum(style)}'; script-src '{_checksum(script)}'"
+    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; {own}"
     switch = "".join(
         f'<button type="button" data-by="{each}">{label}</button>'
         for each, label in (("advantage", "advantage"), ("logprob", "log-prob"), ("ratio", "ratio"), ("none", "none"))

@@ -2,7 +2,9 @@
 
 import copy
 import re
+import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from grpo_lightning.ahead import Background, background
+from grpo_lightning.collection import Collected
 from grpo_lightning.filters import FilterConfig
 from grpo_lightning.generation import Builtin, Engine, Generator, Rollout, SamplingConfig
 from grpo_lightning.mismatch import MismatchConfig
@@ -23,7 +27,9 @@ from grpo_lightning.ranks import Ranks
 from grpo_lightning.scoring import RewardError, RewardSpec
 from grpo_lightning.seeding import rollout_seed
 from grpo_lightning.types import Group, Prompt, Record
-from tests.fakes import share_of_digits, tiny_data, tiny_module, tiny_trainer
+from tests.fakes import REWARDS, many_digits, share_of_digits, tiny_data, tiny_module, tiny_trainer
+
+JUDGED = [*REWARDS, RewardSpec(reward=many_digits, weight=0.0, inline=True)]
 
 AHEAD = UpdateConfig(num_iterations=2, minibatches=2, micro_batch_tokens=64, async_steps=1)
 
@@ -141,9 +147,15 @@ def test_drawing_and_training_overlap(tmp_path: Path) -> None:
     run(tmp_path, Copied(gate=wait), Tell())
 
 
-@pytest.mark.parametrize("correction", ["none", "truncate"])
-def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, correction: str) -> None:
-    changes = {"mismatch": MismatchConfig(correction=correction)}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mismatch": MismatchConfig(correction="truncate")},
+        {"rewards": JUDGED, "filters": FilterConfig(silent="drop", reward="many_digits")},
+    ],
+)
+def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, changes: dict[str, object]) -> None:
     module, whole = run(tmp_path / "whole", **changes)
     end = module.model.state_dict()
     for rollouts in range(1, 6):
@@ -153,6 +165,57 @@ def test_resume_from_every_checkpoint_is_exact(tmp_path: Path, correction: str) 
         for name, value in resumed.model.state_dict().items():
             assert torch.equal(value, end[name]), (rollouts, name)
         assert [each["reward"] for each in steps.metrics] == [each["reward"] for each in whole.metrics[rollouts:]]
+
+
+def test_what_was_drawn_and_scored_by_other_settings_is_drawn_anew(tmp_path: Path) -> None:
+    """A reward more, and larger groups, than the checkpoint's: its rollout has no place for them."""
+    run(tmp_path)
+    checkpoint = tmp_path / "checkpoints" / "step=8.ckpt"
+    _, steps = run(tmp_path / "rewards", resume=checkpoint, rewards=JUDGED)
+    assert len(steps.metrics) == 4
+    assert all("reward/many_digits" in each for each in steps.metrics)
+    _, steps = run(tmp_path / "groups", resume=checkpoint, group_size=6)
+    assert [{len(group.completions) for group in rollout.groups} for rollout in steps.rollouts] == [{6}] * 4
+
+
+def test_a_module_that_is_trained_again_forgets_what_it_drew_ahead(tmp_path: Path) -> None:
+    module, first = run(tmp_path / "a", first_step_checks=False)  # the second time it is not the reference
+    again = Steps()
+    tiny_trainer(tmp_path / "b", again).fit(module, datamodule=tiny_data(tmp_path / "a"))
+    uids = [[[group.prompt.uid for group in each.groups] for each in steps.rollouts] for steps in (first, again)]
+    assert uids[0] == uids[1]
+
+
+def test_who_is_interrupted_while_it_waits_leaves_nothing_running(tmp_path: Path) -> None:
+    """A signal ends a join() early, and Python 3.11 then takes the thread for ended."""
+    let_go, ended = threading.Event(), list[bool]()
+
+    def call(running: Background) -> Collected:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        try:
+            while not let_go.wait(0.05):
+                running.checked()
+            raise AssertionError
+        finally:
+            ended.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), background(call) as running:
+            running.result()
+        assert ended == [True]
+    finally:
+        let_go.set()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_prompts_that_are_not_known_ahead_are_refused(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    module = tiny_module(tmp_path, engine=Copied(), update=AHEAD)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"update\.async_steps: 1 is refused: .* use a PromptDataModule"):
+        tiny_trainer(tmp_path).fit(module, [data.prompts["train"][:4]], [data.prompts["validation"]])
 
 
 def test_the_correction_takes_the_ratio_to_the_policy_and_weights_the_rest(tmp_path: Path) -> None:

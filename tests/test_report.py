@@ -592,3 +592,32 @@ def test_the_front_of_several_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page = made(monkeypatch, tmp_path, *runs, "--high", "accuracy", "--low", "length_sampled")
     (said,) = (text for text in page.texts["p"] if text.startswith("Fewer than two runs"))
     assert said.endswith("--high and --low choose others of accuracy_sampled, length_sampled.")
+
+
+def test_what_is_no_number_and_no_time_is_left_out(tmp_path: Path) -> None:
+    """One number that claims to be 10^15 of them, none, a text, and a time that never comes."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    writer = EventFileWriter(str(tmp_path))
+    many, none = make_tensor_proto(1.0), make_tensor_proto(1.0)
+    many.tensor_shape.dim.add(size=10**15)
+    del none.float_val[:]
+    for tag, tensor in {
+        "many": many,
+        "none": none,
+        "text": make_tensor_proto("a"),
+        "one": make_tensor_proto(2.0),
+    }.items():
+        value = Summary.Value(tag=tag, tensor=tensor)
+        value.metadata.plugin_data.plugin_name = "scalars"
+        writer.add_event(Event(wall_time=1e300 if tag == "one" else 5.0, step=1, summary=Summary(value=[value])))
+    writer.close()
+    run = read_run(tmp_path, "run")
+    assert "many" not in run.curves
+    assert "text" not in run.curves
+    assert run.curves["one"] == {1: 2.0}
+    assert run.times is not None
+    assert run.times[1] < 1e11

@@ -1,7 +1,9 @@
 """The viewer of recorded rollouts: by step, group and prompt, in a terminal and as a page; hostile texts do nothing."""
 
 import base64
+import gzip
 import hashlib
+import json
 import math
 import os
 import re
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from grpo_lightning import rollout_files
 from grpo_lightning.rollout_files import RecordedGroup, write_file
 from scripts.rollouts import main
 from scripts.rollouts_page import level, page, visible
@@ -36,6 +39,71 @@ def some(text: str, advantage: float, **changes: object) -> object:
 def shown(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     main([*map(str, words)])
     return capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------- what it reads
+
+INJECTED = '<meta http-equiv="refresh" content="0;url=http://127.0.0.1/">\x1b[2J'
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        (0, {"rollout": INJECTED}),
+        (0, {"sampling": [INJECTED]}),
+        (1, {"1": 5}),
+        (2, {"uid": INJECTED}),
+        (2, {"uid": True}),
+        (2, {"prompt": None}),
+        (2, {"answer": 5}),
+        (2, {"completions.stop_reason": INJECTED}),
+        (2, {"completions.trained": INJECTED}),
+        (2, {"completions.sampler_logprobs": [-1.0]}),
+        (2, {"completions.policy_logprobs": [-1.0]}),
+        (2, {"completions.token_ids": [1.0, 1.0, 1.0]}),
+    ],
+)
+def test_what_is_of_another_type_is_refused_and_shown_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: int, change: dict[str, object]
+) -> None:
+    """A file that somebody sent: what is taken for a number is put into a page or a terminal as it is."""
+    (path,) = (leave(tmp_path, [group()]) / "rollouts").iterdir()
+    lines = [json.loads(each) for each in gzip.decompress(path.read_bytes()).splitlines()]
+    for key, value in change.items():
+        name = key.removeprefix("completions.")
+        (lines[line] if name == key else lines[line]["completions"][0])[name] = value
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
+    for words in ([], ["--html", str(tmp_path / "page.html")]):
+        with pytest.raises(SystemExit, match="is no recorded rollout, or a damaged one") as caught:
+            main([str(tmp_path), *words])
+        assert "\x1b" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("content", [b" " * 3000, b"[" * 2900, b"[[1]]\n" * 1000])
+def test_a_small_file_with_a_huge_content_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """A line longer than is read, one nested deeper than Python goes, and too many lines."""
+    monkeypatch.setattr(rollout_files, "LONGEST", 2950)
+    monkeypatch.setattr(rollout_files, "MOST", 4500)
+    (path,) = (leave(tmp_path, [group()]) / "rollouts").iterdir()
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + content))
+    with pytest.raises(SystemExit, match="is no recorded rollout, or a damaged one"):
+        main([str(tmp_path)])
+
+
+def test_a_full_disk_keeps_no_half_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        leave(tmp_path, [group()])
+    assert not list((tmp_path / "rollouts").iterdir())
 
 
 # -------------------------------------------------------------------------------------------------------- what it shows
@@ -172,7 +240,10 @@ def test_a_page_holds_no_more_than_it_should() -> None:
         base64.b64encode(hashlib.sha256("".join(read.texts[tag]).encode()).digest()).decode()
         for tag in ("style", "script")
     ]
-    assert policy == f"default-src 'none'; style-src 'sha256-{sums[0]}'; script-src 'sha256-{sums[1]}'"
+    assert policy == (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"style-src 'sha256-{sums[0]}'; script-src 'sha256-{sums[1]}'"
+    )
     assert visible(MORE) in "".join(read.texts["h1"])
     assert visible(HOSTILE + MORE) in "".join(read.texts["div"])
     tokens = "".join(read.texts["i"])

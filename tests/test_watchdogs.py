@@ -31,7 +31,7 @@ from grpo_lightning.symptoms import (
     Symptom,
     ThroughputDrop,
 )
-from grpo_lightning.watchdogs import HELD_OUT, Watchdogs
+from grpo_lightning.watchdogs import FILE, HELD_OUT, Watchdogs, forget_later, warn
 from tests.fakes import never_mixed, tiny_data, tiny_module, tiny_trainer
 from tests.healthy import MADE_BY, TABLE, read
 
@@ -313,3 +313,29 @@ def test_steps_that_are_far_too_large(tmp_path: Path) -> None:
     module = tiny_module(tmp_path, optimizer=OptimizerConfig(lr=1.0))
     fit(tmp_path, module, max_epochs=3)
     assert "drift" in [name for _, name in told(tmp_path)]
+
+
+def test_what_cannot_be_written_or_read_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder in the file's place stands for a full disk; half a line, for a run that was killed."""
+    trainer = tiny_trainer(tmp_path)
+    path = tmp_path / FILE
+    path.mkdir()
+    warn(trainer, "drift", "too far")
+    assert "too far" in caplog.text
+    assert "not in" in caplog.text
+    path.rmdir()
+    own = '{"step": 0, "watchdog": "drift", "text": "a\u2028b"}\n'
+    path.write_text(own + '{"step": 7, "watchdog": "later"}\n' + '{"step": 0, "wat\n[]\n\0\0', encoding="utf-8")
+    forget_later(trainer)
+    assert path.read_text(encoding="utf-8") == own
+
+
+def test_with_a_rollout_ahead_the_distance_before_updates_is_not_the_engines(tmp_path: Path) -> None:
+    """It holds one update: more than an engine may differ by is no drift, and below the policy's own limit."""
+    for ahead, said in ((0, ["drift"]), (1, [])):
+        dogs = Watchdogs()
+        module = tiny_module(tmp_path, update=UpdateConfig(async_steps=ahead))
+        module.metrics = {"sampler/kl": 0.05, "update/kl_to_sampler": 0.05}
+        for _ in range(3):
+            dogs.on_train_batch_end(tiny_trainer(tmp_path), module, None, None, 0)
+        assert list(dogs.quiet) == said

@@ -103,7 +103,7 @@ class RecordedGenerator:
             )
         groups = []
         for place, prompt in enumerate(prompts):
-            groups.append(self._group(prompt, header.step))
+            groups.append(self._group(prompt, header.step, group_size))
             if finished is not None:
                 finished(place, groups[place])
         return Rollout(
@@ -129,7 +129,7 @@ class RecordedGenerator:
             self.at = header.step
         return header
 
-    def _group(self, prompt: Prompt, step: int) -> Group:
+    def _group(self, prompt: Prompt, step: int, size: int) -> Group:
         """The recorded completions of a prompt, which must be the one that they were drawn for."""
         where = f"engine.folder: step {step} of {self.engine.folder}"
         found = self.groups.get(prompt.uid)
@@ -141,6 +141,10 @@ class RecordedGenerator:
         if found.prompt_ids != prompt.token_ids:
             raise ValueError(
                 f"{where} has train prompt {prompt.uid} with other tokens; keep data, system prompt and tokenizer"
+            )
+        if len(found.completions) != size:
+            raise ValueError(
+                f"{where} has {len(found.completions)} completions of train prompt {prompt.uid}, not {size}"
             )
         completions = tuple(
             Completion(
