@@ -80,7 +80,7 @@ PAGES: Mapping[str, Mapping[str, Chart]] = {
     },
     "speed": {
         "tokens per second": r"^speed/",
-        "seconds of each stage": r"^time/(rollout|reward|prepare|update)$",
+        "seconds of each stage": r"^time/(rollout|reward|prepare|update|wait)$",
         "seconds of a rollout: prompts, completions": r"^time/rollout/",
         "rounds of a rollout": r"^rollout/rounds$",
         "groups of a rollout, on each device": r"^rollout/groups$",
