@@ -67,10 +67,10 @@ class Measured(GRPOModule):
             self.baseline, self.peaks = status("RssAnon"), {}
         super().configure_model()
 
-    def collect(self, prompts: Sequence[Prompt]) -> Collected:
+    def collect(self, prompts: Sequence[Prompt], iteration: int) -> Collected:
         self.peaks["held"] = status("RssAnon") - self.baseline
         phase = Phase()
-        found = super().collect(prompts)
+        found = super().collect(prompts, iteration)
         self.peaks["rollout"] = phase.peak() - self.baseline
         self.peaks["width"] = max(len(prompt.token_ids) for prompt in prompts)
         self.peaks["length"] = max(len(c.token_ids) for g in found.rollout.groups for c in g.completions)

@@ -879,10 +879,11 @@ OVERLAYS = {
     "fsdp-8-gpus": ("494,032,768 train; 8 x h100, 8 shards", {"weights": 0.25, "gathered": 0.99}),
     "lora": ("17,596,416 train; 1 x h100\n", {"weights": 1.06, "optimizer": 0.14}),
     "qlora": ("17,596,416 train; 1 x h100\n", {"weights": 0.53, "optimizer": 0.14}),
+    "vllm-server": ("494,032,768 train; 1 x h100\n", {"weights": 1.98, "optimizer": 3.95}),
 }
 """494 M: in float32 1.98 GB, of which a sixteenth is 0.12; four times that with gradients and moments is 7.90; gathered
 in 16 bits 0.99. 17.6 M adapters in float32 are 0.07 beside 0.99 of weights, or beside 358 M elements in matrices of
-0.516 bytes, 0.18, and 136 M others, 0.27."""
+0.516 bytes, 0.18, and 136 M others, 0.27. Two moments are twice the weights, 3.95."""
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "scale").glob("*.yaml")), ids=lambda path: path.stem)
