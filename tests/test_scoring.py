@@ -68,7 +68,7 @@ def gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
     return all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
-def appears(path: Path, within: float = 10.0) -> bool:
+def appears(path: Path, within: float = 60.0) -> bool:
     deadline = time.monotonic() + within
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.005)
