@@ -127,8 +127,10 @@ class GRPOModule(PolicyModule):
         self.tally = Tally()
         self.guard = Guard(update.max_bad_steps, policy=policy, objective=objective, sampling=sampling, seed=seed)
         self.last: Prepared | None = None
-        self.ahead: list[Plain] | None = None
         self.following: Collected | None = None
+        """Collected ahead; kept through the step that trains on it, for a checkpoint of before its first update."""
+        self.restored: list[Plain] | None = None
+        """That of every rank, as a checkpoint held it."""
         self.looks: dict[tuple[int, int], torch.Tensor] = {}
         """Of each sequence of the last step, by group and sample, its log-probs when an update last looked at it."""
         self.metrics: dict[str, float] = {}
@@ -194,10 +196,10 @@ class GRPOModule(PolicyModule):
 
     def collected_ahead(self, prompts: Sequence[Prompt]) -> Collected | None:
         """This step's rollout, if it was collected during the step before."""
-        found, self.following = self.following, None
-        if found is None and self.ahead is not None and len(self.ahead) == self.ranks.size:
+        found = self.following
+        if found is None and self.restored is not None and len(self.restored) == self.ranks.size:
             judge, drop = partial(self.judged, iteration=self.iteration), self.recipe.filters.silent == "drop"
-            found = unpacked(self.ahead[self.ranks.rank], prompts, self.terms, judge, drop=drop)
+            found = unpacked(self.restored[self.ranks.rank], prompts, self.terms, judge, drop=drop)
             if self.ranks.max(torch.tensor(float(found is None))):  # all ranks, or none: to collect takes all
                 return None
         return found
@@ -219,9 +221,8 @@ class GRPOModule(PolicyModule):
             yield
             updated = time.perf_counter()
             BOARD.begin("rollout")
-            self.following = without_clock(running.result())
+            self.following, self.restored = without_clock(running.result()), None
         self.tally.add("time/wait", time.perf_counter() - updated)
-        self.ahead = self.ranks.gather_objects(packed(self.following, self.terms))
 
     def prepare(self, found: Collected) -> Prepared:
         """The samples to train on, with their advantages."""
@@ -311,7 +312,7 @@ class GRPOModule(PolicyModule):
         if stage == "fit":
             check_fit(self.trainer, data, self.update, self.optimizer_config, self.recipe.filters)
             check_ahead(self.update, self.engine, self.recipe.filters, self.recipe.objective, data)
-            self.ahead = self.following = None  # of an earlier fit
+            self.restored = self.following = None  # of an earlier fit
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = adamw(self.optimizer_config, self.model.parameters())
@@ -340,7 +341,9 @@ class GRPOModule(PolicyModule):
         checkpoint["coefficients"] = asdict(self.coefficients)
         checkpoint["combine"] = saved(self.combine_state, list(self.parts))
         checkpoint["bad_steps"] = self.guard.in_a_row
-        checkpoint["ahead"] = self.ahead
+        checkpoint["ahead"] = self.restored
+        if self.following is not None:
+            checkpoint["ahead"] = self.ranks.gather_objects(packed(self.following, self.terms))
         if self.reference is not None and self.recipe.objective.kl.sync_every is not None:
             checkpoint["reference"] = full_state(self.reference)
         if self.policy_config.adapter is not None and shards_of(self.model) is None:
@@ -353,7 +356,7 @@ class GRPOModule(PolicyModule):
             check_adapter(self.model, checkpoint["state_dict"])
         objective, known = self.recipe.objective, checkpoint["coefficients"]
         self.guard.in_a_row = checkpoint.get("bad_steps", 0)
-        self.ahead = checkpoint.get("ahead") if self.update.async_steps else None
+        self.restored = checkpoint.get("ahead") if self.update.async_steps else None
         if objective.kl.target is not None:
             self.coefficients = replace(self.coefficients, beta=known["beta"])
         if objective.entropy.target is not None:

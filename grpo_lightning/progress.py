@@ -298,16 +298,7 @@ class OneLineProgressBar(ProgressBar):
         BOARD.begin("prediction")
         self.open("predict", sum(trainer.num_predict_batches))
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.advance(self.progress.done + 1)
+    on_predict_batch_end = on_test_batch_end
 
 
 def summary(metrics: dict[str, float]) -> str:
