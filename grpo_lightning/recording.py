@@ -23,14 +23,10 @@ from grpo_lightning.rollout_files import (
     RecordedGroup,
     RolloutHeader,
     own_files,
-    read_step,
-    recorded_steps,
     remove_after,
     write_file,
 )
 from grpo_lightning.seeding import rollout_seed
-
-__all__ = ["RecordRollouts", "RecordedCompletion", "RecordedGroup", "read_step", "recorded_steps"]
 
 MEGABYTE = 10**6
 

@@ -22,17 +22,17 @@ from grpo_lightning.generation import BuiltinGenerator, Recorded, Rollout, Sampl
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import ObjectiveConfig
 from grpo_lightning.optimization import UpdateConfig
-from grpo_lightning.recording import (
+from grpo_lightning.recording import RecordRollouts, on_host, spread, token_texts
+from grpo_lightning.rollout_files import (
     RecordedCompletion,
     RecordedGroup,
-    RecordRollouts,
-    on_host,
+    RolloutHeader,
+    read_header,
     read_step,
     recorded_steps,
-    spread,
-    token_texts,
+    step_files,
+    write_file,
 )
-from grpo_lightning.rollout_files import RolloutHeader, read_header, step_files, write_file
 from grpo_lightning.scoring import RewardSpec
 from grpo_lightning.types import Prompt
 from tests.fakes import REWARDS, many_digits, never_mixed, tiny_data, tiny_module, tiny_trainer
