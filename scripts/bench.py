@@ -6,7 +6,8 @@
 
 Both sides get the same folder: random weights in the shape of a Qwen3, a tokenizer of whole words, and prompts. The
 weights stop by themselves, at each token with one probability, so lengths vary widely and as much on both sides. They
-run in processes of their own, in turn; the clock starts behind the first steps. CPU seconds count all threads.
+run in processes of their own, in turn, and draw other completions in each round; the clock starts behind the first
+steps. CPU seconds count all threads.
 TRL comes with the extra `bench`: pip install -c constraints.txt -e '.[bench]'.
 """
 
@@ -76,6 +77,8 @@ class Work:
     device: str = "cpu"
     layout: str = "shared"
     """Of our update."""
+    precision: str = "32-true"
+    """Of both sides; or `bf16-mixed`."""
     vocabulary: int = 0
     """0: that of the size."""
 
@@ -181,9 +184,9 @@ def measured(work: Work, rival: str | None, rounds: int) -> dict[str, object]:
         folder = Path(name)
         write_inputs(work, folder)
         limit = run_side("limit", work, folder)
-        for _ in range(rounds):
+        for number in range(rounds):
             for side in sides:
-                found[side].append(run_side(side, work, folder))
+                found[side].append(run_side(side, replace(work, seed=work.seed + number), folder))
                 print(f"{side}: {found[side][-1]['cpu_seconds_per_step']:.3f} CPU s per step", file=sys.stderr)
     ours = medians(found["ours"])
     document: dict[str, object] = {

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -78,6 +78,7 @@ def main(folder: Path, work: Work) -> None:
         accelerator="cpu" if work.device == "cpu" else "gpu",
         devices=1,
         max_steps=work.warm + work.steps,
+        precision=cast(Literal["32-true", "bf16-mixed"], work.precision),
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,

@@ -60,7 +60,7 @@ def main(folder: Path, work: Work) -> None:
         max_grad_norm=1.0,
         loss_type="dapo",
         temperature=1.0,
-        bf16=False,
+        bf16=work.precision == "bf16-mixed",
         gradient_checkpointing=False,
         shuffle_dataset=False,
         logging_steps=10**6,
