@@ -19,6 +19,9 @@ from grpo_lightning.policy import plain_head, project
 CHUNK_LOGITS = 2**25
 """Logits held at once: 128 MiB in float32."""
 
+PIECE_LOGITS = 2**22
+"""Of them, those that are multiplied with their probabilities at once: no second 128 MiB for the products."""
+
 
 def token_logprobs(
     policy: PreTrainedModel,
@@ -60,7 +63,9 @@ def distribution(
     p = torch.softmax(logits, dim=-1)
     log_p = p.gather(1, at[:, None]).squeeze(1).log()
     logprobs = logits.gather(1, targets[:, None]).squeeze(1) - largest + log_p
-    return p, logprobs, largest - log_p - (p * logits).sum(dim=-1)
+    rows = max(1, PIECE_LOGITS // logits.shape[1])
+    mean = torch.cat([(ps * zs).sum(dim=-1) for ps, zs in zip(p.split(rows), logits.split(rows), strict=True)])
+    return p, logprobs, largest - log_p - mean
 
 
 def logits_gradient(
@@ -70,12 +75,13 @@ def logits_gradient(
     of_logprobs: Float[Tensor, " N"],
     of_entropy: Float[Tensor, " N"] | None,
 ) -> Float[Tensor, "N V"]:
-    """d log p_t / d z = [t] - p and d H / d z = -p (log p + H), weighted and added up."""
-    found = p * -of_logprobs[:, None]
-    found.scatter_add_(1, targets[:, None], of_logprobs[:, None])
+    """d log p_t / d z = [t] - p and d H / d z = -p (log p + H), weighted and added up. Overwrites p."""
+    of_entropies = None
     if of_entropy is not None:
-        found -= of_entropy[:, None] * (torch.xlogy(p, p) + p * entropy[:, None])
-    return found
+        of_entropies = torch.xlogy(p, p).addcmul_(p, entropy[:, None]).mul_(of_entropy[:, None])
+    found = p.mul_(-of_logprobs[:, None])
+    found.scatter_add_(1, targets[:, None], of_logprobs[:, None])
+    return found if of_entropies is None else found.sub_(of_entropies)
 
 
 class _Fused(torch.autograd.Function):
