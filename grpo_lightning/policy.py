@@ -28,6 +28,7 @@ from transformers import (
 
 from grpo_lightning.adapters import AdapterConfig, add_adapter
 from grpo_lightning.attention import take_plans
+from grpo_lightning.fused import fuse_layers
 from grpo_lightning.hub import prepare_hub
 from grpo_lightning.seeding import seeded
 from grpo_lightning.sharding import FullySharded, layers_of, share_out
@@ -59,7 +60,7 @@ class PolicyConfig:
     gradient_checkpointing: bool = False
     """Recompute each layer in the backward pass: less memory, about a third more time."""
     compile: bool = False
-    """`torch.compile` the policy's layers."""
+    """`torch.compile` the policy's layers, for updates; completions of a Llama, Mistral or Qwen are drawn without."""
     adapter: AdapterConfig | None = None
     """Train a low-rank adapter (LoRA, by PEFT) instead of all weights."""
     quantization: Literal["none", "nf4"] = "none"
@@ -163,6 +164,7 @@ def load_policy(config: PolicyConfig, *, seed: int, empty: bool = False) -> PreT
         # The second is its name in transformers 5.20, the last that vLLM 0.33 can be installed with.
         enable = getattr(policy, "activation_checkpointing_enable", None) or policy.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+    fuse_layers(policy)
     if config.compile:
         for layer in layers_of(policy):
             layer.compile()

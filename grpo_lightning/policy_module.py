@@ -207,5 +207,6 @@ class PolicyModule(LightningModule):
 
     @property
     def exact(self) -> bool:
-        """Whether the policy computes in float32 or better."""
-        return self.trainer.precision == "32-true" and self.model.dtype.itemsize >= 4
+        """Whether policy and engine compute in float32 or better."""
+        full = self.trainer.precision == "32-true" and self.model.dtype.itemsize >= 4
+        return full and not self.engine.rounds

@@ -224,7 +224,8 @@ def engine_of(settings: Settings, given: argparse.Namespace, device: Hardware) -
         return {"engine": "colocated", "engine_memory": share * device.memory, "engine_sleeps": sleeps}
     if kind is VLLMServer:
         return {"engine": str(how.get("weights", "folder"))}
-    return {"engine": "nccl" if given.servers else "builtin"}
+    rounds = kind is Builtin and how.get("dtype") is not None and not given.servers
+    return {"engine": "nccl" if given.servers else "builtin", "engine_rounds": rounds}
 
 
 def job_of(settings: Settings, shape: Shape, given: argparse.Namespace, device: Hardware) -> Job:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"waiting", "symptoms", "trust", "watch", "types", "seeding", "tasks", "parts", "pareto"},
     {"statistics", "measures", "rollout_files"},
-    {"hub", "ranks", "adapters", "attention", "sharding", "shares", "saving", "interruption"},
+    {"hub", "ranks", "adapters", "attention", "fused", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {"failures", "exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
     {"filters", "packing", "batching", "voting"},

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ from transformers import (
 from grpo_lightning.adapters import AdapterConfig, add_adapter
 from grpo_lightning.attention import take_plans
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
+from grpo_lightning.fused import fuse_layers
 from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation.engine import next_logits
 from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.optimization import UpdateConfig
@@ -306,7 +309,7 @@ def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
     config = CONFIGS["qwen3"]
     model = AutoModelForCausalLM.from_config(config).eval()
     take_plans(model)
-    cache = SharedCache(model, max_tokens=5)
+    cache = SharedCache(partial(next_logits, model), 5, model.device)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
         cache.admit([[0, 1, 2]] * 4, group_size=2)
         cache.step(torch.zeros(8, dtype=torch.long))
@@ -339,10 +342,26 @@ def test_decoding_takes_memory_by_hand() -> None:
 
 
 def test_a_cpu_decodes_with_large_matrices_in_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers have matrices of 4 x 4, 4 x 2 twice, 4 x 4 and 4 x 6 three times; the head is 10 x 4."""
+    """Of a layer queries, keys and values, 16 + 8 + 8, and gate and up, 24 + 24, are one each; 16 of the output are too
+    few, 24 of down are not; the head is 10 x 4. In 16 bit it is all 2 x 120 + 40, but what autocast has cast anyway.
+    """
     monkeypatch.setattr("grpo_lightning.plan.memory.LEAST", 24)
-    assert packed(job(device="cpu")) == 4 * (2 * 3 * 24 + 40)
-    assert packed(job()) == packed(job(device="cpu", mixed=True)) == packed(job(device="cpu", dtype="bfloat16")) == 0
+    assert packed(job(device="cpu")) == 4 * (2 * (32 + 48 + 24) + 40)
+    assert packed(job(device="cpu", dtype="bfloat16")) == 2 * (2 * 120 + 40)
+    assert packed(job(device="cpu", mixed=True, lora_rank=3)) == 2 * (2 * 120 + 40)
+    assert packed(job(device="cpu", mixed=True)) == packed(job()) == 0
+
+
+def test_an_engine_that_rounds_is_planned_as_mixed_precision_while_it_draws() -> None:
+    rounded, mixed = rollout(job(engine_rounds=True)), rollout(job(mixed=True))
+    assert rounded == mixed
+    assert rounded["cache"] == rollout(job())["cache"] / 2
+    assert update(job(engine_rounds=True)) == update(job())
+    hardware = replace(UNIT, flops=2)
+    times = [seconds(each, hardware)["decode"] for each in (job(engine_rounds=True), job(mixed=True), job())]
+    assert times[0] == times[1] < times[2]
+    with pytest.raises(ValueError, match=r"engine\.dtype: 'bfloat16' is refused; it must be null to plan FullySharded"):
+        job(engine_rounds=True, gpus=2, shards=2)
 
 
 def test_a_rollout_by_hand() -> None:
@@ -436,6 +455,7 @@ def kept_bytes(
     config.layer_types = ["full_attention"] * layers
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
     take_plans(model)
+    fuse_layers(model)
     change(model)
     own = {p.untyped_storage().data_ptr() for p in model.parameters() if not isinstance(p, DTensor)}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -596,8 +616,11 @@ def test_flash_attention_keeps_no_mask() -> None:
 
 
 def test_a_layers_activations_by_hand() -> None:
-    """Per token in float32: norms 2 x 4 x 8, inputs 4 x 8, attention 2 x 6 x 4, MLP 4 x 6 x 4, statistics 4 x 4."""
-    assert layer_activations(job(), job().load(2)) == 14 * 256
+    """Per token in float32: norms 2 x 4 x 4, inputs 4 x 8, attention 2 x 6 x 4, MLP 3 x 6 x 4, statistics 4 x 4. In
+    bfloat16 half of it, but norms 2 x 4 x (4 + 2) and statistics 16.
+    """
+    assert layer_activations(job(), job().load(2)) == 14 * 200
+    assert layer_activations(job(dtype="bfloat16"), job().load(2)) == 14 * (48 + 16 + 24 + 36 + 16)
 
 
 SHARED = UpdateConfig(micro_batch_tokens=17)
@@ -607,7 +630,7 @@ def test_shared_prompts_by_hand() -> None:
     """Of one group 3 + 2 x 4 tokens are read, and 2 x 7 keys seen by 4 queries each, through one mask; of 3 sequences
     3 tokens more, a mask for each.
 
-    Per token norms 64, inputs 32, MLP 96, two statistics 8, attention's result once more 16. Attention: queries and
+    Per token norms 32, inputs 32, MLP 72, two statistics 8, attention's result once more 16. Attention: queries and
     results 32 and statistics 8 for each query, 2 x 2 x 4 for each key. On a GPU, keys behind the mask are twice as
     wide. All layers share a mask of 1 + 4 bytes.
     """
@@ -615,7 +638,7 @@ def test_shared_prompts_by_hand() -> None:
     group = Load(tokens=11, completion=10, queries=11, keys=3, masked=14, mask=28)
     assert shared.load(2) == group
     assert shared.load(3) == Load(tokens=18, completion=15, queries=18, keys=6, masked=21, mask=84)
-    layer = 11 * 216 + 11 * 40 + 17 * 16
+    layer = 11 * 160 + 11 * 40 + 17 * 16
     assert layer_activations(shared, group) == layer
     assert layer_activations(job(update=SHARED), group) == layer + 14 * 16
     assert stored_activations(shared, group) == 2 * layer + 5 * 28
@@ -651,39 +674,39 @@ def test_micro_batches_of_shared_prompts_by_hand() -> None:
 
 
 def test_the_head_by_hand() -> None:
-    """14 tokens, 10 of completions asked for: 14 x 4 x 12 + 10 x 4 x 4 of hidden states, 3 x 4 x 10 x 10 of logits."""
-    assert head_bytes(job(), job().load(2)) == 672 + 160 + 1200
+    """14 tokens, 10 of completions asked for: 14 x 4 x 8 + 10 x 4 x 4 of hidden states, 3 x 4 x 10 x 10 of logits."""
+    assert head_bytes(job(), job().load(2)) == 448 + 160 + 1200
 
 
 def test_the_head_is_cut_into_chunks() -> None:
     """2^25 logits of 2^20 tokens are 32 rows: more of them do not hold more logits, but add up gradients of 2^24 bytes.
-    A row is 2^22; of one alone, the gradient is the larger part.
+    A row is 2^22; of one alone, the gradient is the larger part. A piece of products is 2^24 bytes.
     """
     wide = job(shape=replace(TOY, vocabulary=2**20))
     one, full, more = (
         head_bytes(wide, Load(tokens=rows, completion=rows, queries=rows, keys=rows)) for rows in (1, 32, 100)
     )
-    hidden = 4 * 4 + 4 * 12  # float32 per completion token and token
-    assert full == 32 * hidden + 3 * 2**27
+    hidden = 4 * 4 + 4 * 8  # float32 per completion token and token
+    assert full == 32 * hidden + 2 * 2**27 + 2**24
     assert more - full == 68 * hidden + 2**24
     assert one == hidden + 2**22 + 2**24
 
 
 def test_an_update_by_hand() -> None:
-    """Two sequences: stored 2 layers x 14 x 256 = 7168; the head, 672 + 160 + 1200, is more than a layer's backward
+    """Two sequences: stored 2 layers x 14 x 200 = 5600; the head, 448 + 160 + 1200, is more than a layer's backward
     pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 = 1216.
     """
-    expected = {"gathered": 0, "gradients": 0, "activations": 7168, "working": 2032}
+    expected = {"gathered": 0, "gradients": 0, "activations": 5600, "working": 1808}
     assert update(job(prompts=1)) == held(job()) | expected
     assert update(job()) == held(job()) | expected | {"gradients": 1200}
 
 
 def test_gradients_of_attention_count_where_they_are_more_than_those_of_the_mlp() -> None:
     """With prompts of 100 tokens, a group of two has 100 + 2 x 104 keys for 108 tokens: 108 x 40 + 308 x 16 bytes of
-    attention, less 3 x 108 x 4 of an MLP of width 1, are more than 2 x 108 x 4. Beside them 2 x 108 x 4 x 4 and 16.
+    attention, less 2 x 108 x 4 of an MLP of width 1, are more than 2 x 108 x 4. Beside them 2 x 108 x 4 x 4 and 16.
     """
     long = job(update=SHARED, device="cpu", prompt_tokens=100, shape=replace(TOY, intermediate=1))
-    assert backward_bytes(long, long.load(2)) == 108 * 40 + 308 * 16 - 1296 + 3456 + 16
+    assert backward_bytes(long, long.load(2)) == 108 * 40 + 308 * 16 - 864 + 3456 + 16
     assert backward_bytes(job(), job().load(2)) == 1216
 
 
@@ -697,19 +720,19 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
 
 def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
     """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
-    1200 + 3584 + 1216 bytes are less than the first one's 7168 + 2032.
+    1200 + 2800 + 1216 bytes are less than the first one's 5600 + 1808.
     """
     assert update(job(update=replace(PADDED, minibatches=2))) == update(job())
     assert update(job(prompts=1, group_size=3))["gradients"] == 0
 
 
 def test_checkpointing_keeps_the_stream_and_recomputes_one_layer() -> None:
-    """2 layers x 14 tokens x 16 bytes; the backward pass then holds a layer of 3584 beside its gradients of 1216."""
+    """2 layers x 14 tokens x 16 bytes; the backward pass then holds a layer of 2800 beside its gradients of 1216."""
     assert update(job(checkpointing=True)) == held(job()) | {
         "gathered": 0,
         "gradients": 1200,
         "activations": 448,
-        "working": 3584 + 1216,
+        "working": 2800 + 1216,
     }
 
 
@@ -729,10 +752,10 @@ def test_a_sharded_update_gathers_layer_by_layer() -> None:
 
 def test_a_sharded_micro_batch_makes_gradients_of_its_own() -> None:
     """A later one has beside the share of half of 296 x 4 the head's 144 anew; a layer's backward pass is 1216 + 1024
-    of it, more than the head's 672 + 160 + 1080.
+    of it, more than the head's 448 + 160 + 1080.
     """
     later = micro_batch_peak(job(gpus=2, shards=2, shape=replace(TOY, vocabulary=9)), 2, first=False)
-    assert later == {"gradients": 592, "activations": 7168, "working": 144 + 1216 + 1024}
+    assert later == {"gradients": 592, "activations": 5600, "working": 144 + 1216 + 1024}
 
 
 def test_looking_at_the_rollout_is_a_phase_of_its_own() -> None:
@@ -932,6 +955,8 @@ def test_engines_are_read() -> None:
     package = "grpo_lightning.generation"
     server, beside = f"{package}.vllm_server.VLLMServer", f"{package}.vllm_colocated.VLLMColocated"
     assert planned().engine == planned("--model.engine", "TransformersContinuousBatching").engine == "builtin"
+    builtin = ("--model.engine.class_path", f"{package}.engine.Builtin", "--model.engine.init_args.dtype")
+    assert [planned(*builtin, dtype).engine_rounds for dtype in ("bfloat16", "null")] == [True, False]
     assert planned("--servers").engine == "nccl"
     assert planned("--model.engine.class_path", server).engine == "folder"
     assert planned("--model.engine.class_path", server, "--model.engine.init_args.weights", "nccl").engine == "nccl"

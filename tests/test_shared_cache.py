@@ -1,5 +1,7 @@
 """Prompts kept once for their group, rows that come and go: the same tokens and log-probs as with a plain cache."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedModel, Q
 from grpo_lightning.attention import take_plans, takes_plans
 from grpo_lightning.batching import micro_batches, samples_of
 from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig
+from grpo_lightning.generation.engine import next_logits
 from grpo_lightning.generation.sampling import BLOCK, LARGEST_UNIFORM, draw, sample
 from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.logprobs import completion_logprobs
@@ -88,7 +91,7 @@ def test_logprobs_behind_windows_are_the_models_own(family: str) -> None:
 
 def test_a_prompt_takes_memory_once() -> None:
     """2 layers x (2 prompts x 9 + 6 rows x 4 tokens) x 2 key heads x 8 x 4 bytes, for keys and for values."""
-    cache = SharedCache(build("qwen3"), max_tokens=4)
+    cache = SharedCache(partial(next_logits, build("qwen3")), 4, torch.device("cpu"))
     with torch.inference_mode():
         cache.admit([[2] * 9, [3] * 5], group_size=3)
         cache.step(torch.zeros(6, dtype=torch.long))

@@ -112,6 +112,11 @@ class Engine(ABC):
     runs_apart: ClassVar[bool] = False
     """Whether it holds weights of its own and can draw while the policy is being updated."""
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it is asked to compute in 16 bit what the policy computes in more."""
+        return False
+
     @abstractmethod
     def check(self, sampling: SamplingConfig) -> None:
         """Refuses, in one line, training completions that this engine cannot draw as the contract says."""

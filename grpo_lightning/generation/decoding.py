@@ -20,6 +20,9 @@ from grpo_lightning.types import Completion
 COMPACT_AT = 0.8
 """Finished rows leave the cache when this share or less is still alive: copying costs, and so do dead rows."""
 
+FEWEST = 4
+"""Rows of a step, finished ones among them, as long as any is alive: for fewer a CPU's products take longer."""
+
 ADMIT_AT = 0.25
 """Share of `max_rows` that is free before prompts that wait are admitted: each time all that is held is copied."""
 
@@ -83,12 +86,18 @@ class Decoding:
         live = [i for i, row in enumerate(self.held) if not row.ended]
         count = self._admissible(len(live))
         full = any(row.steps == self.sampling.max_tokens for row in self.held)
-        if self.held and (count or full or len(live) <= COMPACT_AT * len(self.held)):
-            tokens = self._drop(live, tokens)
+        kept = live if count else self._filled_up(live)
+        if self.held and (count or full or len(kept) <= COMPACT_AT * len(self.held)):
+            tokens = self._drop(kept, tokens)
         logits = [self.cache.step(tokens)] if self.held else []
         if count:
             logits.append(self._admit(count))
         return torch.cat(logits) if len(logits) > 1 else logits[0] if logits else None
+
+    def _filled_up(self, live: Sequence[int]) -> list[int]:
+        """Where fewer than `FEWEST` rows are alive, finished ones beside them, in order."""
+        ended = [i for i, row in enumerate(self.held) if row.ended and row.steps < self.sampling.max_tokens]
+        return sorted([*live, *ended[: FEWEST - len(live)]]) if 0 < len(live) < FEWEST else list(live)
 
     def _admissible(self, live: int) -> int:
         """How many of the waiting prompts are admitted now; a group larger than `max_rows` by itself."""
@@ -120,11 +129,11 @@ class Decoding:
         self.prefill_seconds += time.perf_counter() - started
         return logits
 
-    def _drop(self, live: Sequence[int], tokens: Int[Tensor, " held"]) -> Int[Tensor, " live"]:
+    def _drop(self, kept: Sequence[int], tokens: Int[Tensor, " held"]) -> Int[Tensor, " kept"]:
         """Keeps these rows only; returns their tokens."""
-        self.cache.keep(live)
-        self.held = [self.held[i] for i in live]
-        index = torch.tensor(live, dtype=torch.long, device=self.device)
+        self.cache.keep(kept)
+        self.held = [self.held[i] for i in kept]
+        index = torch.tensor(kept, dtype=torch.long, device=self.device)
         self.uniform, self.steps = self.uniform[index], self.steps[index]
         self.seen = None if self.seen is None else self.seen[index]
         return tokens[index]

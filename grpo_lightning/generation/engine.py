@@ -8,29 +8,38 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
-from grpo_lightning.attention import takes_plans
+from grpo_lightning.attention import Plan, no_mask, takes_plans
+from grpo_lightning.generation.cache import Cache
 from grpo_lightning.generation.completions import Endings
 from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.decoding import Decoding
+from grpo_lightning.generation.lean import lean
 from grpo_lightning.generation.packed_weights import packed_weights
 from grpo_lightning.generation.padded_cache import PaddedCache
 from grpo_lightning.generation.shared_cache import SharedCache
+from grpo_lightning.policy import project
 from grpo_lightning.ranks import Ranks
-from grpo_lightning.sharding import inference, shards_of
+from grpo_lightning.sharding import as_forward, inference, shards_of
 from grpo_lightning.types import Group, Prompt
 
 
 class BuiltinGenerator:
     """Generates with the module's own policy."""
 
-    def __init__(self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype | None = None
+    ) -> None:
         self.policy = policy
         self.tokenizer = tokenizer
+        self.dtype = dtype
         for layer in DynamicCache(config=policy.config).layers:
             if not isinstance(layer, DynamicLayer):
                 raise ValueError(
@@ -56,22 +65,17 @@ class BuiltinGenerator:
         started = time.perf_counter()
         endings = Endings(self.policy, self.tokenizer, sampling, prefix)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
-        cache = (SharedCache if _shares(self.policy) else PaddedCache)(self.policy, sampling.max_tokens)
-        decoding = Decoding(
-            cache,
-            endings,
-            [[*prompts[i].token_ids, *endings.forced] for i in order],
-            [prompts[i].uid for i in order],
-            group_size=group_size,
-            seed=seed,
-            device=self.policy.device,
-        )
         groups: dict[int, Group] = {}
-        with ExitStack() as stack:
-            stack.enter_context(inference(self.policy))
-            stack.enter_context(packed_weights(self.policy))
-            stack.enter_context(torch.inference_mode(shards_of(self.policy) is None))
-            stack.enter_context(_cast_once(self.policy))
+        with inference(self.policy), _cache(self.policy, sampling.max_tokens, self.dtype) as cache:
+            decoding = Decoding(
+                cache,
+                endings,
+                [[*prompts[i].token_ids, *endings.forced] for i in order],
+                [prompts[i].uid for i in order],
+                group_size=group_size,
+                seed=seed,
+                device=self.policy.device,
+            )
             for place, completions in decoding.run():
                 i = order[place]
                 groups[i] = Group(prompt=prompts[i], completions=completions)
@@ -93,22 +97,62 @@ def _shares(policy: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def _cast_once(policy: PreTrainedModel) -> Iterator[None]:
-    """Where autocast casts weights for each product, it keeps what it cast, here until the end."""
-    kind = policy.device.type
-    if not torch.is_autocast_enabled(kind):
+def _cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | None) -> Iterator[Cache]:
+    """An empty cache for a policy that is not changed within, multiplied in this type, or as it is outside."""
+    kind, shares = policy.device.type, _shares(policy)
+    if dtype is None and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    if shares and (quick := lean(policy, dtype)) is not None:
+        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+            yield SharedCache(quick, max_tokens, policy.device)
+        return
+    with _casting(kind, dtype), packed_weights(policy), ExitStack() as stack:
+        if shards_of(policy) is None and dtype is None:  # in inference mode autocast casts all weights for each token
+            stack.enter_context(torch.inference_mode())
+        if not shares:
+            yield PaddedCache(policy, max_tokens)
+            return
+        yield SharedCache(lambda *call: as_forward(policy, next_logits)(*call), max_tokens, policy.device)
+
+
+@contextmanager
+def _casting(kind: str, dtype: torch.dtype | None) -> Iterator[None]:
+    """Autocast to this type, if there is one, which keeps what it casts of weights until the end."""
+    if dtype is None:
         yield
         return
     try:
-        with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=True):
+        with torch.autocast(kind, dtype, cache_enabled=True):
             yield
     finally:
         torch.clear_autocast_cache()
 
 
+def next_logits(
+    policy: PreTrainedModel,
+    ids: Int[Tensor, "B T"],
+    positions: Int[Tensor, "B T"],
+    last: Int[Tensor, " B"],
+    plan: Plan,
+) -> Float[Tensor, "B V"]:
+    """Of the token behind the `last` of each row."""
+    output = policy.base_model(
+        input_ids=ids, position_ids=positions, attention_mask=no_mask(ids.device), use_cache=False, plan=plan
+    )
+    return project(policy, output[0][torch.arange(len(ids), device=ids.device), last])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Builtin(Engine):
     """The policy itself in a decode loop of this project: nothing to install, start or keep in step."""
+
+    dtype: Literal["bfloat16"] | None = None
+    """What completions are computed in, with weights and cache of half the size; null: what training computes in. The
+    log-probs of a float32 policy are then not quite those of its sampler: see `model.mismatch`."""
+
+    @property
+    def rounds(self) -> bool:
+        return self.dtype is not None
 
     def check(self, sampling: SamplingConfig) -> None:
         """Draws everything that a `SamplingConfig` says."""
@@ -116,4 +160,4 @@ class Builtin(Engine):
     def start(
         self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, sampling: SamplingConfig, ranks: Ranks
     ) -> BuiltinGenerator:
-        return BuiltinGenerator(policy, tokenizer)
+        return BuiltinGenerator(policy, tokenizer, torch.bfloat16 if self.dtype else None)

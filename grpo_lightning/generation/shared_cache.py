@@ -9,26 +9,26 @@ prompt held, O of the longest completion so far. A slot is a row's place in its 
 scores are kept by slots, and what the slots behind a group's last row hold is never read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from grpo_lightning.attention import Plan, no_mask
+from grpo_lightning.attention import Plan
 from grpo_lightning.generation.cache import Cache
-from grpo_lightning.policy import project
-from grpo_lightning.sharding import as_forward
 
 PREFILL_TOKENS = 2**14
 """Prompt tokens, padding included, that go through the model at once."""
 
 GROWTH = 32
 """Tokens by which the room for completions grows. Rows end all the while, so few ever need all of it."""
+
+Forward = Callable[[Tensor, Tensor, Tensor, Plan], Tensor]
+"""Ids and positions, B x T, where each row's last token stands, and who sees whom -> the logits behind it, B x V."""
 
 States = tuple[Tensor, Tensor]
 """Keys and values of one layer, each of rows x J x tokens x width."""
@@ -76,8 +76,8 @@ class SharedCache(Plan, Cache):
 
     joins = True
 
-    def __init__(self, policy: PreTrainedModel, max_tokens: int) -> None:
-        self.policy, self.device, self.max_tokens = policy, policy.device, max_tokens
+    def __init__(self, forward: Forward, max_tokens: int, device: torch.device) -> None:
+        self.forward, self.device, self.max_tokens = forward, device, max_tokens
         self.prompts: dict[nn.Module, States] = {}
         """Of each layer; those of shorter prompts are at the front of L."""
         self.completions: dict[nn.Module, States] = {}
@@ -95,7 +95,7 @@ class SharedCache(Plan, Cache):
 
     def admit(self, prompts: Sequence[Sequence[int]], group_size: int) -> Float[Tensor, "P V"]:
         """Adds a group of rows for each of these prompts; returns the logits behind the prompts."""
-        found = [_prefill(self.policy, some) for some in _portions(prompts)]
+        found = [self._prefill(some) for some in _portions(prompts)]
         states = [part for _, part in found]
         for module in list(states[0]):
             held = [self.prompts.pop(module)] if module in self.prompts else []
@@ -137,10 +137,17 @@ class SharedCache(Plan, Cache):
         self.masks.clear()
         positions = self.prompt_lengths + self.columns
         last = torch.zeros_like(tokens)
-        logits = as_forward(self.policy, next_logits)(tokens[:, None], positions[:, None], last, self)
+        logits = self.forward(tokens[:, None], positions[:, None], last, self)
         self.columns += 1
         self.filled = [length + 1 for length in self.filled]
         return logits
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Float[Tensor, "P V"], dict[nn.Module, States]]:
+        plan, width = _Prefill(), max(map(len, prompts))
+        ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=self.device)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        positions = torch.arange(width, device=self.device).expand_as(ids)
+        return self.forward(ids, positions, last, plan), plan.states
 
     # Its tensors grow with each token; compiled, it would be so for each length.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -255,33 +262,9 @@ class _Prefill(Plan):
         return output
 
 
-def next_logits(
-    policy: PreTrainedModel,
-    ids: Int[Tensor, "B T"],
-    positions: Int[Tensor, "B T"],
-    last: Int[Tensor, " B"],
-    plan: Plan,
-) -> Float[Tensor, "B V"]:
-    """Of the token behind the `last` of each row."""
-    output = policy.base_model(
-        input_ids=ids, position_ids=positions, attention_mask=no_mask(ids.device), use_cache=False, plan=plan
-    )
-    return project(policy, output[0][torch.arange(len(ids), device=ids.device), last])
-
-
 def _products(queries: Float[Tensor, "N Q D"], keys: Float[Tensor, "N C D"], scaling: float) -> Float[Tensor, "N Q C"]:
     scores = queries.new_empty((*queries.shape[:2], keys.shape[1]))
     return torch.baddbmm(scores, queries, keys.mT, beta=0, alpha=scaling)
-
-
-def _prefill(
-    policy: PreTrainedModel, prompts: Sequence[Sequence[int]]
-) -> tuple[Float[Tensor, "P V"], dict[nn.Module, States]]:
-    plan, width = _Prefill(), max(map(len, prompts))
-    ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=policy.device)
-    last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=policy.device)
-    positions = torch.arange(width, device=policy.device).expand_as(ids)
-    return as_forward(policy, next_logits)(ids, positions, last, plan), plan.states
 
 
 def _portions(prompts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

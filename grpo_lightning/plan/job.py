@@ -1,6 +1,6 @@
 """What is planned: a model, how it trains, and how it is spread over devices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.optimization import UpdateConfig
@@ -73,6 +73,8 @@ class Job:
     """The policy itself reads the rollout before it trains on it."""
     engine: str = "builtin"
     """One of ENGINES."""
+    engine_rounds: bool = False
+    """Whether the built-in one draws in bfloat16, whatever the policy trains in."""
     engine_memory: float = 0.0
     """Bytes that a colocated one takes while it generates."""
     engine_sleeps: bool = True
@@ -94,6 +96,7 @@ class Job:
                 self.engine in ENGINES and (self.engine == "builtin" or not self.lora_rank),
                 "the built-in one for adapters, and otherwise " + " or ".join(ENGINES),
             ),
+            "engine.dtype": ("bfloat16", not self.engine_rounds or not self.sharded, "null to plan FullySharded"),
         } | {
             f"strategy.{name}": (True, not value or self.sharded, "of FullySharded")
             for name, value in {"cpu_offload": self.offload, "rollout layerwise": self.layerwise}.items()
@@ -106,6 +109,11 @@ class Job:
     def weight_bytes(self) -> int:
         """w."""
         return 4 if self.dtype == "float32" else 2
+
+    @property
+    def drawing(self) -> "Job":
+        """As it is while the built-in engine draws."""
+        return replace(self, mixed=self.mixed or self.engine_rounds)
 
     @property
     def sharded(self) -> bool:

@@ -14,7 +14,7 @@ from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.generation.packed_weights import LEAST
 from grpo_lightning.generation.sampling import BLOCK
 from grpo_lightning.generation.shared_cache import PREFILL_TOKENS
-from grpo_lightning.head import CHUNK_LOGITS
+from grpo_lightning.head import CHUNK_LOGITS, PIECE_LOGITS
 from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.shape import (
     LINEARS,
@@ -30,6 +30,10 @@ Parts = dict[str, float]
 
 FLOAT = 4
 """Bytes of a float32: log-probs, logits, statistics of norms."""
+
+
+SHARING = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("down_proj",))
+"""Matrices that get the same input, those of it that nothing else keeps."""
 
 
 def shares(job: Job) -> Parts:
@@ -148,12 +152,20 @@ def kept_casts(job: Job) -> float:
 
 
 def packed(job: Job) -> int:
-    """On a CPU in float32, 4 bytes for each element of a large matrix, which decoding has in another layout."""
-    if job.device != "cpu" or job.mixed or job.weight_bytes != FLOAT or job.quantized:
+    """On a CPU, c for each element of a matrix that decoding has in another layout: in float32 of those with the same
+    input, which become one, and of other large ones; in 16 bit of all, unless they are cast anyway: see `kept_casts`.
+    """
+    if job.device != "cpu" or job.quantized:
         return 0
-    s = job.shape
-    sizes = [rows * columns for rows, columns in linears(s)] * s.layers + [s.vocabulary * s.hidden]
-    return FLOAT * sum(size for size in sizes if size >= LEAST)
+    s, sizes = job.shape, dict(zip(LINEARS, (rows * columns for rows, columns in linears(job.shape)), strict=True))
+    if job.compute_bytes != FLOAT and job.casts and not job.lora_rank:
+        return 0
+    if job.compute_bytes != FLOAT:
+        return 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
+    joined = sum(sizes.pop(name) for names in SHARING[:2] for name in names)
+    rest = [size for size in sizes.values() if size >= LEAST]
+    head = s.vocabulary * s.hidden
+    return FLOAT * (s.layers * (joined + sum(rest)) + head * (head >= LEAST))
 
 
 WORK = (prefill_bytes, decode_bytes, sampling_bytes)
@@ -165,10 +177,11 @@ def rollout(job: Job) -> Parts:
     """
     if not job.colocated:
         return held(job) | elsewhere(job)
+    drawing = job.drawing
     return held(job) | {
-        "gathered": gathered(job) + kept_casts(job) + packed(job),
-        "cache": cache_bytes(job),
-        "working": rows_bytes(job) + max(work(job) for work in WORK) + dequantized(job),
+        "gathered": gathered(drawing) + kept_casts(drawing) + packed(drawing),
+        "cache": cache_bytes(drawing),
+        "working": rows_bytes(drawing) + max(work(drawing) for work in WORK) + dequantized(drawing),
     }
 
 
@@ -194,10 +207,6 @@ def dequantized(job: Job) -> float:
 
 
 # -------------------------------------------------------------------------------------------------------------- update
-
-
-SHARING = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("down_proj",))
-"""Matrices that get the same input, those of it that nothing else keeps."""
 
 
 def input_bytes(job: Job) -> float:
@@ -237,21 +246,28 @@ def attention_bytes(job: Job, load: Load) -> float:
     return kept + 2 * c * (load.keys * s.keys + load.masked * width) + own
 
 
+def normed(job: Job, size: int) -> int:
+    """What a norm of elements of this size keeps of each beside its input: to train, what it multiplies by its weight,
+    but in float32, where it is made again.
+    """
+    return 0 if size == FLOAT or job.lora_rank else size
+
+
 def layer_activations(job: Job, load: Load) -> float:
     """What a layer keeps for the backward pass; with h heads, k key heads:
 
-    T [2 D (4 + r) + inputs + q + o + 3 I c + 8] + attention + casts
+    T [2 D (4 + n) + inputs + q + o + 2 I c + 8] + attention + casts
 
-    Its two norms keep their input in float32 and, to train, the normed (r), and a statistic of 4 bytes each; the
-    matrices their inputs; the MLP gate, its activation and up. A norm of queries and keys adds
-    q = (Q + K) (4 + c) + 4 (h + k), c, too, only to train. Where prompts are shared, attention's result is kept once
-    more, in the order of the tokens, where the matrix behind it or its adapter trains: o = Q c.
+    Its two norms keep their input in float32 and a statistic of 4 bytes each, and n: see `normed`; the matrices their
+    inputs; the MLP gate and up. A norm of queries and keys adds q = (Q + K) (4 + n) + 4 (h + k). Where prompts are
+    shared, attention's result is kept once more, in the order of the tokens, where the matrix behind it or its adapter
+    trains: o = Q c.
     """
     s, c, trains = job.shape, job.compute_bytes, not job.lora_rank
-    token = 2 * s.hidden * (FLOAT + trains * job.working_bytes) + input_bytes(job)
-    token += 3 * s.intermediate * c + 2 * FLOAT
+    token = 2 * s.hidden * (FLOAT + normed(job, job.working_bytes)) + input_bytes(job)
+    token += 2 * s.intermediate * c + 2 * FLOAT
     if s.qk_norm:
-        token += (s.queries + s.keys) * (FLOAT + trains * c) + FLOAT * (s.heads + s.kv_heads)
+        token += (s.queries + s.keys) * (FLOAT + normed(job, c)) + FLOAT * (s.heads + s.kv_heads)
     adapted = "o_proj" in (job.lora_modules or LINEARS) and not job.adapters_copy
     if job.shared and (trains or adapted):
         token += s.queries * c
@@ -270,9 +286,9 @@ def stored_activations(job: Job, load: Load) -> float:
 
 
 def head_bytes(job: Job, load: Load) -> float:
-    """The last norm T D (4 + r), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: 3 of them in the forward pass (logits, log-probs, probabilities), or, in the backward pass,
-    one beside the gradient of the head, V D r; of several chunks, the gradient of those before once more.
+    """The last norm T D (4 + n), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
+    tokens: 2 of them in the forward pass (logits and probabilities) and a piece of their product, or, in the backward
+    pass, one beside the gradient of the head, V D r; of several chunks, the gradient of those before once more.
     """
     s, r = job.shape, job.working_bytes
     rows = max(1, CHUNK_LOGITS // s.vocabulary)
@@ -280,17 +296,17 @@ def head_bytes(job: Job, load: Load) -> float:
     gradient = embedding_gradient(job)
     before = gradient if load.completion > rows else 0.0
     cast = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
-    hidden = load.tokens * s.hidden * (FLOAT + 2 * r) + load.completion * s.hidden * r
-    return hidden + cast + before + max(3 * chunk, chunk + gradient)
+    hidden = load.tokens * s.hidden * (FLOAT + normed(job, r) + r) + load.completion * s.hidden * r
+    return hidden + cast + before + max(2 * chunk + min(chunk, FLOAT * PIECE_LOGITS), chunk + gradient)
 
 
 def backward_bytes(job: Job, load: Load) -> float:
     """In a layer: gradients of the MLP's insides, 2 T I c beyond what they replace, or of all that attention keeps,
-    when the MLP's 3 T I c are gone; of the stream, 2 T D r; and of one matrix, D I r. Checkpointed, also all that a
+    when the MLP's 2 T I c are gone; of the stream, 2 T D r; and of one matrix, D I r. Checkpointed, also all that a
     layer keeps.
     """
     s, inside = job.shape, load.tokens * job.shape.intermediate * job.compute_bytes
-    gradients = max(2 * inside, attention_bytes(job, load) - 3 * inside)
+    gradients = max(2 * inside, attention_bytes(job, load) - 2 * inside)
     gradients += 2 * load.tokens * s.hidden * job.working_bytes
     matrix = dequantized(job) if job.lora_rank else s.hidden * s.intermediate * job.working_bytes
     return gradients + matrix + (layer_activations(job, load) if job.checkpointing else 0)

@@ -179,8 +179,8 @@ def seconds(job: Job, hardware: Hardware, efficiency: Efficiency = Efficiency())
     one_pass = pass_seconds(job, hardware, efficiency)
     gather = gather_seconds(job, hardware, efficiency)
     generating = {
-        "prefill": prefill_seconds(job, hardware, efficiency),
-        "decode": decode_seconds(job, hardware, efficiency),
+        "prefill": prefill_seconds(job.drawing, hardware, efficiency),
+        "decode": decode_seconds(job.drawing, hardware, efficiency),
     }
     look = one_pass + (micro_batches(job) if job.layerwise else 1) * gather
     here = generating if job.engine in ("builtin", "colocated") else {}
