@@ -19,8 +19,8 @@ from grpo_lightning.policy import plain_head, project
 CHUNK_LOGITS = 2**25
 """Logits held at once: 128 MiB in float32."""
 
-PIECE_LOGITS = 2**22
-"""Of them, those that are multiplied with their probabilities at once: no second 128 MiB for the products."""
+PIECE_LOGITS = 2**21
+"""Of them, those that have their probabilities beside them at once."""
 
 
 def token_logprobs(
@@ -55,17 +55,24 @@ def token_logprobs(
 def distribution(
     logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
 ) -> tuple[Float[Tensor, "N V"], Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """p, log p_t and the entropy H.
+    """p, log p_t and the entropy H. Overwrites the logits with p, some rows at a time: both are never there whole."""
+    rows = max(1, PIECE_LOGITS // logits.shape[1])
+    found = [_into_p(z, t) for z, t in zip(logits.split(rows), targets.split(rows), strict=True)]
+    logprobs, entropy = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return logits, logprobs, entropy
 
-    With k where a logit z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z.
-    """
+
+def _into_p(
+    logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """With k where a logit z is largest: log p_t = z_t - z_k + log p_k, H = z_k - log p_k - p z."""
     largest, at = logits.max(dim=-1)
     p = torch.softmax(logits, dim=-1)
     log_p = p.gather(1, at[:, None]).squeeze(1).log()
     logprobs = logits.gather(1, targets[:, None]).squeeze(1) - largest + log_p
-    rows = max(1, PIECE_LOGITS // logits.shape[1])
-    mean = torch.cat([(ps * zs).sum(dim=-1) for ps, zs in zip(p.split(rows), logits.split(rows), strict=True)])
-    return p, logprobs, largest - log_p - mean
+    entropy = largest - log_p - logits.mul_(p).sum(dim=-1)
+    logits.copy_(p)
+    return logprobs, entropy
 
 
 def logits_gradient(

@@ -79,6 +79,8 @@ class Work:
     """Of our update."""
     precision: str = "32-true"
     """Of both sides; or `bf16-mixed`."""
+    rollout: str = ""
+    """`bfloat16`: our engine draws in it, whatever the precision."""
     vocabulary: int = 0
     """0: that of the size."""
 

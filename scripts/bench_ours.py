@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from grpo_lightning.batching import Layout
-from grpo_lightning.generation import SamplingConfig
+from grpo_lightning.generation import Builtin, SamplingConfig
 from grpo_lightning.module import GRPOModule
 from grpo_lightning.objective import KLConfig, ObjectiveConfig
 from grpo_lightning.optimization import OptimizerConfig, UpdateConfig
@@ -61,10 +61,12 @@ def main(folder: Path, work: Work) -> None:
         [RewardSpec(reward=even, inline=True)],
         group_size=work.group,
         sampling=SamplingConfig(max_tokens=work.max_tokens),
+        engine=Builtin(dtype=cast(Literal["bfloat16"] | None, work.rollout or None)),
         objective=ObjectiveConfig(reduction="token", kl=KLConfig(beta=work.beta)),
         update=UpdateConfig(num_iterations=work.num_iterations, layout=cast(Layout, work.layout)),
         optimizer=OptimizerConfig(lr=work.lr),
         seed=work.seed,
+        first_step_checks=not work.rollout,
     )
     rows = Dataset(path=str(folder / "train.jsonl"), validation=str(folder / "validation.jsonl"))
     data = PromptDataModule(

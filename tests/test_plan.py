@@ -674,29 +674,29 @@ def test_micro_batches_of_shared_prompts_by_hand() -> None:
 
 
 def test_the_head_by_hand() -> None:
-    """14 tokens, 10 of completions asked for: 14 x 4 x 8 + 10 x 4 x 4 of hidden states, 3 x 4 x 10 x 10 of logits."""
-    assert head_bytes(job(), job().load(2)) == 448 + 160 + 1200
+    """14 tokens, 10 of completions asked for: 14 x 4 x 8 + 10 x 4 x 4 of hidden states, 2 x 4 x 10 x 10 of logits."""
+    assert head_bytes(job(), job().load(2)) == 448 + 160 + 800
 
 
 def test_the_head_is_cut_into_chunks() -> None:
     """2^25 logits of 2^20 tokens are 32 rows: more of them do not hold more logits, but add up gradients of 2^24 bytes.
-    A row is 2^22; of one alone, the gradient is the larger part. A piece of products is 2^24 bytes.
+    A row is 2^22; of one alone, the gradient is the larger part, as it is beside 2^23 bytes of a piece.
     """
     wide = job(shape=replace(TOY, vocabulary=2**20))
     one, full, more = (
         head_bytes(wide, Load(tokens=rows, completion=rows, queries=rows, keys=rows)) for rows in (1, 32, 100)
     )
     hidden = 4 * 4 + 4 * 8  # float32 per completion token and token
-    assert full == 32 * hidden + 2 * 2**27 + 2**24
+    assert full == 32 * hidden + 2**27 + 2**24
     assert more - full == 68 * hidden + 2**24
     assert one == hidden + 2**22 + 2**24
 
 
 def test_an_update_by_hand() -> None:
-    """Two sequences: stored 2 layers x 14 x 200 = 5600; the head, 448 + 160 + 1200, is more than a layer's backward
+    """Two sequences: stored 2 layers x 14 x 200 = 5600; the head, 448 + 160 + 800, is more than a layer's backward
     pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 = 1216.
     """
-    expected = {"gathered": 0, "gradients": 0, "activations": 5600, "working": 1808}
+    expected = {"gathered": 0, "gradients": 0, "activations": 5600, "working": 1408}
     assert update(job(prompts=1)) == held(job()) | expected
     assert update(job()) == held(job()) | expected | {"gradients": 1200}
 
@@ -720,7 +720,7 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
 
 def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
     """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
-    1200 + 2800 + 1216 bytes are less than the first one's 5600 + 1808.
+    1200 + 2800 + 1216 bytes are less than the first one's 5600 + 1408.
     """
     assert update(job(update=replace(PADDED, minibatches=2))) == update(job())
     assert update(job(prompts=1, group_size=3))["gradients"] == 0
@@ -752,7 +752,7 @@ def test_a_sharded_update_gathers_layer_by_layer() -> None:
 
 def test_a_sharded_micro_batch_makes_gradients_of_its_own() -> None:
     """A later one has beside the share of half of 296 x 4 the head's 144 anew; a layer's backward pass is 1216 + 1024
-    of it, more than the head's 448 + 160 + 1080.
+    of it, more than the head's 448 + 160 + 720.
     """
     later = micro_batch_peak(job(gpus=2, shards=2, shape=replace(TOY, vocabulary=9)), 2, first=False)
     assert later == {"gradients": 592, "activations": 5600, "working": 144 + 1216 + 1024}

@@ -287,8 +287,8 @@ def stored_activations(job: Job, load: Load) -> float:
 
 def head_bytes(job: Job, load: Load) -> float:
     """The last norm T D (4 + n), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: 2 of them in the forward pass (logits and probabilities) and a piece of their product, or, in the backward
-    pass, one beside the gradient of the head, V D r; of several chunks, the gradient of those before once more.
+    tokens: in the forward pass beside a piece of as many probabilities, in the backward pass beside the gradient of the
+    head, V D r, which is more; of several chunks, the gradient of those before once more.
     """
     s, r = job.shape, job.working_bytes
     rows = max(1, CHUNK_LOGITS // s.vocabulary)
@@ -297,7 +297,7 @@ def head_bytes(job: Job, load: Load) -> float:
     before = gradient if load.completion > rows else 0.0
     cast = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
     hidden = load.tokens * s.hidden * (FLOAT + normed(job, r) + r) + load.completion * s.hidden * r
-    return hidden + cast + before + max(2 * chunk + min(chunk, FLOAT * PIECE_LOGITS), chunk + gradient)
+    return hidden + cast + before + chunk + max(min(chunk, FLOAT * PIECE_LOGITS), gradient)
 
 
 def backward_bytes(job: Job, load: Load) -> float:
