@@ -19,13 +19,13 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 def fuse_layers(policy: nn.Module) -> None:
     """Replaces the layers that can be; they keep their weights, and the others stay as they are."""
     for module in policy.modules():
-        if _runs_as(module, LlamaRMSNorm):
+        if runs_as(module, LlamaRMSNorm):
             module.__class__ = FusedRMSNorm
-        elif _runs_as(module, LlamaMLP) and isinstance(module.act_fn, nn.SiLU | SiLUActivation):
+        elif runs_as(module, LlamaMLP) and isinstance(module.act_fn, nn.SiLU | SiLUActivation):
             module.__class__ = FusedMLP
 
 
-def _runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
+def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether the module computes what those of this class do, whatever its own is called."""
     own, other = (getattr(each.forward, "__code__", None) for each in (type(module), kind))
     if own is None or other is None or "forward" in vars(module):
@@ -77,7 +77,8 @@ class _RMSNorm(torch.autograd.Function):
             of_y, x, weight.shape, torch.zeros_like(r), r, weight, None, [*ctx.needs_input_grad[:2], False]
         )
         if of_x is not None:
-            of_x.addcmul_(r, (of_y @ weight)[..., None], value=1 / x.shape[-1])
+            with torch.autocast(x.device.type, enabled=False):  # which would round the product
+                of_x.addcmul_(r, (of_y @ weight)[..., None], value=1 / x.shape[-1])
         return of_x, of_weight, None
 
 

@@ -31,7 +31,10 @@ def token_logprobs(
     temperature: float,
     entropy_gradient: bool,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """log p of each target and the entropy under softmax(logits / temperature), in float32 or better."""
+    """log p of each target and the entropy under softmax(logits / temperature), in float32 or better.
+
+    Logits are overwritten, so a hook on the head that wants them must copy them.
+    """
     vocabulary = policy.config.get_text_config(decoder=True).vocab_size
     rows = max(1, CHUNK_LOGITS // vocabulary)
     weight = plain_head(policy)
@@ -83,12 +86,14 @@ def logits_gradient(
     of_entropy: Float[Tensor, " N"] | None,
 ) -> Float[Tensor, "N V"]:
     """d log p_t / d z = [t] - p and d H / d z = -p (log p + H), weighted and added up. Overwrites p."""
-    of_entropies = None
-    if of_entropy is not None:
-        of_entropies = torch.xlogy(p, p).addcmul_(p, entropy[:, None]).mul_(of_entropy[:, None])
-    found = p.mul_(-of_logprobs[:, None])
-    found.scatter_add_(1, targets[:, None], of_logprobs[:, None])
-    return found if of_entropies is None else found.sub_(of_entropies)
+    if of_entropy is None:
+        p.mul_(-of_logprobs[:, None])
+    else:
+        rows = max(1, PIECE_LOGITS // p.shape[1])
+        for part, h, one, other in zip(*(x.split(rows) for x in (p, entropy, of_logprobs, of_entropy)), strict=True):
+            of_entropies = torch.xlogy(part, part).addcmul_(part, h[:, None]).mul_(other[:, None])
+            part.mul_(-one[:, None]).sub_(of_entropies)
+    return p.scatter_add_(1, targets[:, None], of_logprobs[:, None])
 
 
 class _Fused(torch.autograd.Function):
@@ -164,20 +169,20 @@ def _through_autograd(
     entropy_gradient: bool,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     logits = project(policy, hidden)
-    logits = logits if temperature == 1 else logits / temperature
-    logprobs, entropy = _Chosen.apply(logits, targets, entropy_gradient)  # type: ignore[no-untyped-call]
+    logprobs, entropy = _Chosen.apply(logits, targets, temperature, entropy_gradient)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
 class _Chosen(torch.autograd.Function):
-    """`distribution` of logits, keeping p alone."""
+    """`distribution` of logits / temperature, keeping p alone."""
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], entropy_gradient: bool
+        ctx: Any, logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], temperature: float, entropy_gradient: bool
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        p, logprobs, entropy = distribution(logits, targets)
+        p, logprobs, entropy = distribution(logits if temperature == 1 else logits.div_(temperature), targets)
         ctx.save_for_backward(p, targets, entropy)
+        ctx.temperature = temperature
         ctx.set_materialize_grads(False)
         if not entropy_gradient:
             ctx.mark_non_differentiable(entropy)
@@ -187,7 +192,8 @@ class _Chosen(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, of_logprobs: Float[Tensor, " N"] | None, of_entropy: Float[Tensor, " N"] | None
-    ) -> tuple[Float[Tensor, "N V"], None, None]:
+    ) -> tuple[Float[Tensor, "N V"], None, None, None]:
         p, targets, entropy = ctx.saved_tensors
         first = torch.zeros_like(entropy) if of_logprobs is None else of_logprobs
-        return logits_gradient(p, targets, entropy, first, of_entropy), None, None
+        of_logits = logits_gradient(p, targets, entropy, first, of_entropy)
+        return of_logits if ctx.temperature == 1 else of_logits.div_(ctx.temperature), None, None, None

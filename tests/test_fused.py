@@ -92,6 +92,20 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(_SwiGLU.apply, (gate.requires_grad_(), up.requires_grad_()))
 
 
+def test_autocast_rounds_no_gradient_of_a_norm() -> None:
+    """Training's backward pass runs within autocast."""
+    torch.manual_seed(3)
+    x, of_y, norm = torch.randn(10, 32), 1 + torch.randn(10, 32), LlamaRMSNorm(32)
+    fuse_layers(norm)
+    found = []
+    for casts in (False, True):
+        own = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=casts):
+            norm(own).backward(of_y)
+        found.append(own.grad)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("size", [1e-20, 1e-3, 1e15])
 def test_a_norm_is_as_exact_as_the_one_it_replaces(size: float) -> None:
     """Against float64, for inputs of any size: where the mean square is below eps, or above what float32 can square."""

@@ -49,6 +49,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "llama-scaled": LlamaConfig(
         **SHAPE, rope_parameters=SCALED | {"rope_theta": 1e4, "original_max_position_embeddings": 16}
     ),
+    "llama-with-a-window-it-ignores": LlamaConfig(**SHAPE, sliding_window=5),
     "mistral-window": MistralConfig(**SHAPE, sliding_window=5),
     "qwen2": Qwen2Config(**{k: v for k, v in SHAPE.items() if k != "head_dim"}),
     "qwen3": Qwen3Config(**SHAPE, tie_word_embeddings=True),
@@ -144,7 +145,25 @@ def wrapped() -> PreTrainedModel:
     return policy
 
 
-@pytest.mark.parametrize("make", [adapted, hooked, wrapped, lambda: tiny_policy("gpt2")])
+def replaced() -> PreTrainedModel:
+    policy = build("qwen3")
+    policy.base_model.layers[0].mlp.forward = lambda x: x
+    return policy
+
+
+def normed() -> PreTrainedModel:
+    policy = build("llama")
+    policy.base_model.norm = nn.LayerNorm(32)
+    return policy
+
+
+def half_biased() -> PreTrainedModel:
+    policy = build("llama")
+    policy.base_model.layers[0].self_attn.k_proj = nn.Linear(32, 16)
+    return policy
+
+
+@pytest.mark.parametrize("make", [adapted, hooked, wrapped, replaced, normed, half_biased, lambda: tiny_policy("gpt2")])
 def test_what_is_another_policy_is_left_alone(make: object) -> None:
     assert lean(make(), None) is None
 
@@ -156,7 +175,10 @@ def test_a_head_that_is_more_than_a_product_stays_whole() -> None:
     assert quick is not None
     with torch.inference_mode():
         found = logits_of(SharedCache(quick, 16, policy.device))
-    assert max(float(each.abs().max()) for each in found) <= 2.0
+        expected = logits_of(SharedCache(partial(next_logits, policy), 16, policy.device))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+        assert float(one.abs().max()) <= 2.0
 
 
 def generate(policy: PreTrainedModel, engine: Builtin = Builtin(), **sampling: object) -> Rollout:
@@ -220,13 +242,29 @@ def test_weights_are_cast_once_for_a_rollout() -> None:
     assert counts[0] == counts[1] > 0
 
 
-def test_no_graph_is_made_whoever_computes() -> None:
+@pytest.mark.parametrize("hooked", [True, False], ids=["by transformers", "lean"])
+def test_no_graph_is_made_whoever_computes(hooked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, modes = tiny_policy(), []
-    policy.base_model.register_forward_hook(lambda *_: modes.append(torch.is_grad_enabled()))
+    step = SharedCache.step
+
+    def noted(self: SharedCache, tokens: Tensor) -> Tensor:
+        logits = step(self, tokens)
+        modes.append((torch.is_grad_enabled(), logits.requires_grad))
+        return logits
+
+    monkeypatch.setattr(SharedCache, "step", noted)
+    if hooked:
+        policy.base_model.register_forward_hook(lambda *_: None)
     generate(policy)
     with torch.autocast("cpu", torch.bfloat16):
         generate(policy)
-    assert set(modes) == {False}
+    assert set(modes) == {(False, False)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_an_engine_of_its_own_type_is_for_float32(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=rf"engine\.dtype: 'bfloat16' is for a policy in float32, not {dtype}"):
+        generate(tiny_policy().to(dtype), Builtin(dtype="bfloat16"))
 
 
 def test_a_step_never_has_fewer_rows_than_pay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -678,6 +678,11 @@ def test_the_head_by_hand() -> None:
     assert head_bytes(job(), job().load(2)) == 448 + 160 + 800
 
 
+def test_a_head_in_16_bit_has_its_product_beside_the_logits() -> None:
+    """2 bytes more for each of 10 x 10 logits; mixed, beside copies of 10 x 4 weights and 10 x 4 hidden states."""
+    assert head_bytes(job(mixed=True), job().load(2)) == 448 + 160 + 800 + 200 + 2 * 80
+
+
 def test_the_head_is_cut_into_chunks() -> None:
     """2^25 logits of 2^20 tokens are 32 rows: more of them do not hold more logits, but add up gradients of 2^24 bytes.
     A row is 2^22; of one alone, the gradient is the larger part, as it is beside 2^23 bytes of a piece.

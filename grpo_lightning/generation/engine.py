@@ -160,4 +160,6 @@ class Builtin(Engine):
     def start(
         self, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, sampling: SamplingConfig, ranks: Ranks
     ) -> BuiltinGenerator:
+        if self.dtype is not None and policy.dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"engine.dtype: 'bfloat16' is for a policy in float32, not {policy.dtype}; set it to null")
         return BuiltinGenerator(policy, tokenizer, torch.bfloat16 if self.dtype else None)

@@ -1,4 +1,4 @@
-"""The forward pass of a Llama, Mistral, Qwen2 or Qwen3 in a fifth of the operations that transformers takes for it.
+"""The forward pass of a Llama, Mistral, Qwen2 or Qwen3, without what transformers does around it.
 
 An engine makes a pass for each token, of few rows: there, what an operation costs by itself is most of the time. So
 matrices with one input are one matrix here, and nothing is asked that the engine knows. No gradients; a policy with
@@ -16,8 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm
 from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from grpo_lightning.attention import Plan
+from grpo_lightning.fused import FusedRMSNorm, runs_as
 from grpo_lightning.generation.packed_weights import packed_product
 from grpo_lightning.policy import plain_head, project
 
@@ -35,14 +37,30 @@ def lean(policy: PreTrainedModel, dtype: torch.dtype | None) -> "LeanPolicy | No
         return None
     if any(type(parameter.data) is not Tensor for parameter in policy.parameters()):
         return None
-    if any(module._forward_hooks or module._forward_pre_hooks for module in policy.modules()):
-        return None
-    if type(policy.get_input_embeddings()) is not nn.Embedding:
+    if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in policy.modules()):
         return None
     model: Any = policy.base_model
-    if not all(type(module) is nn.Linear for layer in model.layers for module in _linears(layer)):
+    norms = [model.norm, *(norm for layer in model.layers for norm in (layer.input_layernorm, *_later_norms(layer)))]
+    if not all(type(norm) is FusedRMSNorm or runs_as(norm, LlamaRMSNorm) for norm in norms):
+        return None
+    linears = [_linears(layer) for layer in model.layers]
+    if type(policy.get_input_embeddings()) is not nn.Embedding or not all(map(_plain, linears)):
         return None
     return LeanPolicy(policy, dtype if policy.dtype == torch.float32 else None)
+
+
+def _plain(linears: Sequence[Any]) -> bool:
+    """Whether those with one input can be one matrix."""
+    if not all(type(module) is nn.Linear for module in linears):
+        return False
+    biased = [module.bias is not None for module in linears]
+    return len(set(biased[:3])) == len(set(biased[4:6])) == 1
+
+
+def _later_norms(layer: Any) -> list[Any]:
+    """Of the MLP, and of queries and keys, where there are any."""
+    own = layer.self_attn
+    return [layer.post_attention_layernorm, *([own.q_norm, own.k_norm] if hasattr(own, "q_norm") else [])]
 
 
 def _linears(layer: Any) -> tuple[Any, ...]:
@@ -57,7 +75,7 @@ class LeanPolicy:
     def __init__(self, policy: PreTrainedModel, dtype: torch.dtype | None) -> None:
         model: Any = policy.base_model
         config = policy.config
-        window = getattr(config, "sliding_window", None)
+        window = config.sliding_window if type(policy).__name__ == "MistralForCausalLM" else None
         self.embedding: Product = policy.get_input_embeddings()
         self.rotary = model.rotary_emb
         self.layers = [_layer(layer, window, dtype) for layer in model.layers[: config.num_hidden_layers]]
@@ -129,10 +147,10 @@ class _Layer:
 
 
 def _layer(layer: Any, window: int | None, dtype: torch.dtype | None) -> _Layer:
-    """`window`: of all layers, where they have none of their own."""
+    """`window`: of a layer that does not say its own."""
     attention = layer.self_attn
     query, key, value, out, gate, up, down = _linears(layer)
-    norms = [attention.q_norm, attention.k_norm] if hasattr(attention, "q_norm") else []
+    second, *norms = _later_norms(layer)
     heads = [linear.out_features // attention.head_dim for linear in (query, key)]
     weights = [norm.weight.expand(count, -1) for norm, count in zip(norms, heads, strict=False)]
     return _Layer(
@@ -146,7 +164,7 @@ def _layer(layer: Any, window: int | None, dtype: torch.dtype | None) -> _Layer:
         eps=norms[0].variance_epsilon if norms else None,
         head_weights=torch.cat(weights) if weights else None,
         out=_product([out], dtype),
-        second=_norm(layer.post_attention_layernorm),
+        second=_norm(second),
         gate_up=_product([gate, up], dtype),
         act=layer.mlp.act_fn,
         down=_product([down], dtype),

@@ -287,17 +287,19 @@ def stored_activations(job: Job, load: Load) -> float:
 
 def head_bytes(job: Job, load: Load) -> float:
     """The last norm T D (4 + n), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
-    tokens: in the forward pass beside a piece of as many probabilities, in the backward pass beside the gradient of the
-    head, V D r, which is more; of several chunks, the gradient of those before once more.
+    tokens, with half as many bytes of what is multiplied in 16 bit: in the forward pass beside a piece of as many
+    probabilities, in the backward pass beside the gradient of the head, V D r, which is more; of several chunks, the
+    gradient of those before once more.
     """
     s, r = job.shape, job.working_bytes
     rows = max(1, CHUNK_LOGITS // s.vocabulary)
-    chunk = FLOAT * min(load.completion, rows) * s.vocabulary
+    logits = FLOAT * min(load.completion, rows) * s.vocabulary
+    chunk = logits if job.compute_bytes == FLOAT else logits + logits // 2
     gradient = embedding_gradient(job)
     before = gradient if load.completion > rows else 0.0
-    cast = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
+    copies = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
     hidden = load.tokens * s.hidden * (FLOAT + normed(job, r) + r) + load.completion * s.hidden * r
-    return hidden + cast + before + chunk + max(min(chunk, FLOAT * PIECE_LOGITS), gradient)
+    return hidden + copies + before + chunk + max(min(logits, FLOAT * PIECE_LOGITS), gradient)
 
 
 def backward_bytes(job: Job, load: Load) -> float:
