@@ -163,7 +163,14 @@ def half_biased() -> PreTrainedModel:
     return policy
 
 
-@pytest.mark.parametrize("make", [adapted, hooked, wrapped, replaced, normed, half_biased, lambda: tiny_policy("gpt2")])
+def exact() -> PreTrainedModel:
+    """In which transformers rounds the norms to float32."""
+    return build("llama").double()
+
+
+@pytest.mark.parametrize(
+    "make", [adapted, hooked, wrapped, replaced, normed, half_biased, exact, lambda: tiny_policy("gpt2")]
+)
 def test_what_is_another_policy_is_left_alone(make: object) -> None:
     assert lean(make(), None) is None
 

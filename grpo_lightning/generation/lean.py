@@ -31,8 +31,11 @@ Product = Callable[[Tensor], Tensor]
 def lean(policy: PreTrainedModel, dtype: torch.dtype | None) -> "LeanPolicy | None":
     """The policy with its weights as they are now, multiplied in this type (None: their own); None if it is another.
 
-    A type is for weights in float32, as in autocast.
+    A type is for weights in float32, as in autocast. Of weights in float64 transformers rounds norms to float32; so
+    that nothing differs, these are left to it.
     """
+    if policy.dtype == torch.float64:
+        return None
     if type(policy).__name__ not in FAMILIES or not type(policy).__module__.startswith("transformers."):
         return None
     if any(type(parameter.data) is not Tensor for parameter in policy.parameters()):
