@@ -9,17 +9,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTra
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from grpo_lightning.fused import FusedMLP, FusedRMSNorm, _RMSNorm, _SwiGLU, fuse_layers
+from tests.tiny import SHAPE
 
-SHAPE = {
-    "vocab_size": 19,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.3,
-}
 CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma2": Gemma2Config}
 
 
@@ -66,7 +57,7 @@ def test_a_policy_computes_what_it_did(family: str) -> None:
     """Logits and all gradients to rounding in float32, also without gradients, and of frozen norms."""
     plain, fused = build(family), build(family)
     fuse_layers(fused)
-    ids = torch.arange(36).remainder(19).view(3, 12)
+    ids = 1 + torch.arange(36).remainder(18).view(3, 12)  # 0 pads: a row of zeros, of which a norm makes anything
     found = []
     for policy in (plain, fused):
         logits = policy(ids).logits
@@ -81,7 +72,7 @@ def test_a_policy_computes_what_it_did(family: str) -> None:
     fused(inputs_embeds=embedded).logits.sum().backward()
     expected = embedded.detach().requires_grad_()
     plain(inputs_embeds=expected).logits.sum().backward()
-    assert torch.allclose(embedded.grad, expected.grad, atol=1e-4)
+    assert float((embedded.grad - expected.grad).norm() / expected.grad.norm()) < 1e-5
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

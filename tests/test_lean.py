@@ -26,21 +26,10 @@ from grpo_lightning.generation.lean import lean
 from grpo_lightning.generation.packed_weights import packed_weights
 from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.ranks import Ranks
+from tests.tiny import SHAPE as TWO_LAYERS
 from tests.tiny import VOCABULARY, prompt, tiny_policy, tiny_tokenizer
 
-SHAPE = {
-    "vocab_size": len(VOCABULARY),
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.3,
-}
+SHAPE = TWO_LAYERS | {"num_hidden_layers": 3}
 SCALED = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 CONFIGS: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**SHAPE),

@@ -16,25 +16,12 @@ from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.seeding import seeded
 from grpo_lightning.types import Completion
-from tests.tiny import END, VOCABULARY, prompt, tiny_policy, tiny_tokenizer
+from tests.tiny import SHAPE, prompt, tiny_policy, tiny_tokenizer
 
 TEXTS = ["12+34=", "1+1=", "123-45=6789+0", "abc?", "7=", "12+3", "a b c d e f g h=", "0"]
 PROMPTS = [prompt(text, uid) for uid, text in enumerate(TEXTS)]
 WINDOW = 5
 """Shorter than some prompts, and than prompt and completion together of all."""
-
-SHAPE = {
-    "vocab_size": len(VOCABULARY),
-    "eos_token_id": END,
-    "pad_token_id": 0,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.3,
-}
 
 
 def build(family: str, attention: str = "sdpa") -> PreTrainedModel:

@@ -25,6 +25,21 @@ END = 1
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}="
 
 
+SHAPE = {
+    "vocab_size": len(VOCABULARY),
+    "eos_token_id": END,
+    "pad_token_id": 0,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.3,
+}
+"""For configs of families that `tiny_policy` has not."""
+
+
 def tiny_policy(
     family: str = "qwen3", *, seed: int = 0, dtype: torch.dtype = torch.float32, attention: str = "sdpa"
 ) -> PreTrainedModel:

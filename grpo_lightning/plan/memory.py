@@ -158,10 +158,9 @@ def packed(job: Job) -> int:
     if job.device != "cpu" or job.quantized:
         return 0
     s, sizes = job.shape, dict(zip(LINEARS, (rows * columns for rows, columns in linears(job.shape)), strict=True))
-    if job.compute_bytes != FLOAT and job.casts and not job.lora_rank:
-        return 0
     if job.compute_bytes != FLOAT:
-        return 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
+        cast = job.casts and not job.lora_rank
+        return 0 if cast else 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
     joined = sum(sizes.pop(name) for names in SHARING[:2] for name in names)
     rest = [size for size in sizes.values() if size >= LEAST]
     head = s.vocabulary * s.hidden
