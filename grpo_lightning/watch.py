@@ -27,6 +27,9 @@ State = Literal["runs", "waits", "failed", "ended", "left"]
 COLLECTIVE = re.compile("gloo|nccl|c10d", re.IGNORECASE)
 """In the text of torch's errors: a collective did not come about, for which this process is not to blame."""
 
+UNKNOWN = 0.02
+"""Seconds until a process looks again for those it has not heard of yet: only one that is known can be seen to die."""
+
 EXIT = 1
 """Code of a process that ends because of another."""
 
@@ -128,7 +131,8 @@ class Watch:
         if not absent or len(absent) == self.size:
             return None
         named = " and ".join(f"rank {r} (process {self.signs[r].pid if r in self.signs else '?'})" for r in absent)
-        return f"{named} lives, but did not come to where the others waited for it", absent
+        lives = "lives, but " if set(absent) <= set(self.signs) else ""
+        return f"{named} {lives}did not come to where the others waited for it", absent
 
     @property
     def all_have_left(self) -> bool:
@@ -208,7 +212,7 @@ class Beacon:
     def end(self, line: str, guilty: list[int]) -> None:
         """Says who failed, ends what is left of it on this machine, and this process."""
         with self._lock:
-            print(f"grpo-lightning: {line}; the run ends, go on with --ckpt_path last", file=sys.stderr, flush=True)
+            print(f"\ngrpo-lightning: {line}; the run ends, go on with --ckpt_path last", file=sys.stderr, flush=True)
             self._say("ended", line)
             for rank in guilty:
                 sign = self.watch.signs.get(rank)
@@ -239,7 +243,7 @@ class Beacon:
             else:
                 signs = {rank: Sign(**json.loads(text)) for rank, text in zip(known, found, strict=True)}
                 self.watch.hear({rank: sign for rank, sign in signs.items() if rank != self.watch.rank})
-            self._stop.wait(self.interval)
+            self._stop.wait(self.interval if len(known) == self.watch.size else UNKNOWN)
 
     def _judge(self) -> None:
         last = time.monotonic()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jsonschema import FormatChecker  # type: ignore[import-untyped]
     from jsonschema.protocols import Validator  # type: ignore[import-untyped]
 
-MAX_CHARACTERS = 100_000
+MAX_CHARACTERS = 50_000
 """Longer documents are refused: checking one takes up to 30 µs for each of its values."""
 MAX_DIGITS = 300
 """Integers stay within what a float can hold, because `multipleOf` divides."""

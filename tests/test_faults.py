@@ -215,6 +215,12 @@ def test_who_lives_and_does_not_come_is_named() -> None:
     assert here.left_behind() is None
 
 
+def test_of_who_was_never_heard_of_nobody_says_that_it_lives() -> None:
+    here, _ = watch()
+    here.hear({1: Sign(state="waits")})
+    assert here.left_behind() == ("rank 2 (process ?) did not come to where the others waited for it", [2])
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
