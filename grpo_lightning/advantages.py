@@ -19,6 +19,9 @@ Scale = Literal["group", "batch", "whiten", "mean", "none"]
 LARGEST_REWARD = 1e12
 """Beyond this a reward is a mistake, and its square no longer leaves room for the sums."""
 
+SMALLEST_SCALE = 1e-24
+"""Less than this counts as zero: of the largest reward, divided by less, float32 holds no quotient."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdvantageConfig:
@@ -80,7 +83,7 @@ def group_advantages(
     if config.scale == "none":
         return centred
     scale = _scale(rewards, centred, valid, config)
-    return np.divide(centred, scale, out=np.zeros_like(centred), where=np.isfinite(scale) & (scale > 0))
+    return np.divide(centred, scale, out=np.zeros_like(centred), where=np.isfinite(scale) & (scale >= SMALLEST_SCALE))
 
 
 def scale_of(

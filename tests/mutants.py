@@ -58,7 +58,8 @@ MUTANTS = {
 TESTS = {losses: ["tests/test_losses.py", "tests/test_objective.py"], advantages: ["tests/test_advantages.py"]}
 
 
-OPTIONS = ["-x", "-p", "no:cacheprovider", "-o", "addopts=", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+OFF = ("cacheprovider", "unraisableexception", "xdist", "anyio")
+OPTIONS = [*(f"-pno:{name}" for name in OFF), "-x", "--tb=no", "--assert=plain", "-o", "addopts="]
 
 
 def survives(module: object, old: str, new: str) -> bool:

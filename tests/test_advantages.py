@@ -212,6 +212,14 @@ def test_equal_rewards_give_exactly_zero_from_every_centre_in_the_group(centre: 
         assert (found[0] == 0).all(), scale
 
 
+def test_a_scale_too_small_to_divide_by_is_none() -> None:
+    """The first group's mean is 5e-324: the batch's centre 2/3 divided by it is beyond any float."""
+    config = AdvantageConfig(centre="batch", scale="mean")
+    found = group_advantages(np.array([[NAN, 5e-324], [1.0, 1.0]]), config, np.ones((2, 2), dtype=int))
+    assert found[0].tolist() == [0, 0]
+    assert found[1].tolist() == pytest.approx([1 / 3, 1 / 3])
+
+
 @given(
     groups,
     st.sampled_from(["group", "leave_one_out", "length", "batch", "runner_up", "none"]),

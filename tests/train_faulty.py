@@ -110,7 +110,7 @@ def main(folder: Path, deed: str, rank: int, timeout: float) -> None:
         Hashes(folder),
         RankWatch(timeout=timeout),
         devices=2,
-        strategy=DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=60 if deed == "sleep" else 600)),
+        strategy=DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=30 if deed == "sleep" else 600)),
         max_epochs=1,
     )
     trainer.fit(module, datamodule=fakes.tiny_data(folder))
