@@ -144,6 +144,7 @@ class _Fused(torch.autograd.Function):
             of_hidden[part] = of_logits @ used
             if of_weight is not None:
                 _add_product(of_weight, of_logits.T, h)
+            del p, of_logits  # not beside the next
         return of_hidden, None if of_weight is None else of_weight.to(weight.dtype), None, None, None, None, None
 
 

@@ -1,5 +1,6 @@
 """The head's own backward pass is autograd's, whatever is behind the hidden states and however it is cut."""
 
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -93,3 +94,19 @@ def test_a_frozen_head_gets_no_gradient() -> None:
     logprobs.sum().backward()
     assert policy.get_output_embeddings().weight.grad is None
     assert float(hidden.grad.abs().sum()) > 0
+
+
+def test_one_chunk_of_logits_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """11 tokens in chunks of 4, once forward and once backward: six times, when the last is gone."""
+    made: list[weakref.ref[torch.UntypedStorage]] = []
+    plain = module._logits
+
+    def logits(*given: torch.Tensor) -> torch.Tensor:
+        assert all(each() is None for each in made), "of a chunk before"
+        found = plain(*given)
+        made.append(weakref.ref(found.untyped_storage()))
+        return found
+
+    monkeypatch.setattr(module, "_logits", logits)
+    gradients(torch.float32, plain=True, entropy=True, rows=4, monkeypatch=monkeypatch)
+    assert len(made) == 6
