@@ -21,7 +21,7 @@ BASE = Work(size="small", prompts=8, group=8, max_tokens=64, mean_tokens=1e9, st
 """Random policies that never stop: every completion has `max_tokens` tokens."""
 
 TOKENS = [replace(BASE, max_tokens=tokens) for tokens in (32, 64, 128)]
-VOCABULARIES = [replace(BASE, prompts=16, vocabulary=size) for size in (1024, 4096, 16384)]
+VOCABULARIES = [replace(BASE, prompts=16, vocabulary=size) for size in (1024, 4096, 16384, 65536)]
 GROUPS = [replace(BASE, prompts=2, group=group, shortest=512, longest=512, max_tokens=32) for group in (2, 4, 8, 16)]
 
 
