@@ -287,13 +287,15 @@ def test_weights_in_bfloat16_need_no_cast() -> None:
 def test_the_cache_by_hand() -> None:
     """2 layers x (4 prompts x 3 + 8 rows x 5 tokens) x K = 2 x 2 x 4 bytes; in mixed precision or bfloat16 2 of them.
 
-    Attention that knows no shared prompts keeps 8 x 8 tokens.
+    On a CPU 4, unless attention knows no shared prompts, which keeps 8 x 8 tokens.
     """
     assert cache_bytes(job()) == 1664
     assert cache_bytes(job(attention="flash_attention_2")) == 2048
     assert cache_bytes(job(mixed=True)) == 832
     assert cache_bytes(job(dtype="bfloat16")) == 832
     assert cache_bytes(job(mixed=True, fsdp=True)) == 832
+    assert cache_bytes(job(mixed=True, device="cpu")) == 1664
+    assert cache_bytes(job(mixed=True, device="cpu", attention="flash_attention_2")) == 1024
 
 
 def test_a_round_is_as_many_prompts_as_rows_allow() -> None:
@@ -305,7 +307,7 @@ def test_a_round_is_as_many_prompts_as_rows_allow() -> None:
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
-    """Keys, too, are kept in the type that matrices compute in."""
+    """On a CPU, in float32, whatever matrices compute in."""
     config = CONFIGS["qwen3"]
     model = AutoModelForCausalLM.from_config(config).eval()
     take_plans(model)
@@ -315,7 +317,7 @@ def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
         cache.step(torch.zeros(8, dtype=torch.long))
     states = (pair for part in (cache.prompts, cache.completions) for pair in part.values())
     allocated = sum(keys.nbytes + values.nbytes for keys, values in states)
-    assert allocated == cache_bytes(job(shape=shape_of(config), mixed=mixed))
+    assert allocated == cache_bytes(job(shape=shape_of(config), mixed=mixed, device="cpu"))
 
 
 def test_drawing_a_token_by_hand() -> None:
@@ -335,6 +337,7 @@ def test_decoding_takes_memory_by_hand() -> None:
     """
     assert decode_bytes(job()) == 2 * 8 * 2 * 8 * 4
     assert decode_bytes(job(dtype="bfloat16")) == 2 * 8 * 2 * 8 * 2
+    assert decode_bytes(job(dtype="bfloat16", device="cpu")) == decode_bytes(job())
     assert decode_bytes(job(dtype="bfloat16", shape=replace(TOY, vocabulary=400))) == 8 * 400 * 6
     assert decode_bytes(job(shape=replace(TOY, kv_heads=2, head_dim=9, heads=2))) == 2 * 8 * 5 * 18 * 4
     assert kept_casts(job()) == kept_casts(job(mixed=True, fsdp=True)) == 0

@@ -147,8 +147,8 @@ class Builtin(Engine):
     """The policy itself in a decode loop of this project: nothing to install, start or keep in step."""
 
     dtype: Literal["bfloat16"] | None = None
-    """What completions are computed in, with weights and cache of half the size; null: what training computes in. The
-    log-probs of a float32 policy are then not quite those of its sampler: see `model.mismatch`."""
+    """What completions are computed in, with weights, and but on a CPU the cache, of half the size; null: what training
+    computes in. The log-probs of a float32 policy are then not quite those of its sampler: see `model.mismatch`."""
 
     @property
     def rounds(self) -> bool:

@@ -162,7 +162,8 @@ class SharedCache(Plan, Cache):
         window: int | None,
     ) -> Float[Tensor, "B 1 H E"]:
         """softmax(scaling q [K_prompt, K_own]^T) [V_prompt, V_own], in the type of the values."""
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scaling, dtype = query.shape[-1] ** -0.5 if scaling is None else scaling, value.dtype
+        value = _kept(value)
         own_keys, own_values = self._take_in(module, key, value)
         keys, values = (states.flatten(0, 1) for states in self.prompts[module])
         (batch, heads), width = key.shape[:2], key.shape[-1]
@@ -178,7 +179,7 @@ class SharedCache(Plan, Cache):
         shared = torch.bmm(weights[..., :length].flatten(2, 3).flatten(0, 1), values).view(*scores.shape[:-1], -1)
         of_own = self.slots.gather(weights[..., length:].transpose(1, 2)).flatten(0, 1)
         mixed = self.slots.gather(shared.transpose(1, 2)) + torch.bmm(of_own, own_values).unflatten(0, (batch, heads))
-        return mixed.reshape(batch, 1, -1, value.shape[-1])
+        return mixed.reshape(batch, 1, -1, value.shape[-1]).to(dtype)
 
     def _take_in(self, module: nn.Module, key: Float[Tensor, "B J 1 D"], value: Float[Tensor, "B J 1 E"]) -> States:
         """Notes what each row's new token says; returns what all of its own say, as B J x O x width."""
@@ -252,7 +253,8 @@ class _Prefill(Plan):
         scaling: float | None,
         window: int | None,
     ) -> Float[Tensor, "P L H E"]:
-        self.states[module] = key.to(value.dtype).contiguous(), value.contiguous()
+        kept = _kept(value)
+        self.states[module] = key.to(kept.dtype).contiguous(), kept.contiguous()
         length, mask = key.shape[2], None
         if window is not None and window < length:
             place = torch.arange(length, device=key.device)
@@ -260,6 +262,12 @@ class _Prefill(Plan):
             mask = ((ago >= 0) & (ago < window))[None, None]
         output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, is_causal=True)[0]
         return output
+
+
+def _kept(states: Tensor) -> Tensor:
+    """In float32 on a CPU, whose products of 16 bit are compiled, and kept, for each number of rows and tokens."""
+    sixteen = states.dtype in (torch.bfloat16, torch.float16)
+    return states.float() if sixteen and states.device.type == "cpu" else states
 
 
 def _products(queries: Float[Tensor, "N Q D"], keys: Float[Tensor, "N C D"], scaling: float) -> Float[Tensor, "N Q C"]:

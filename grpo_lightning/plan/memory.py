@@ -95,10 +95,16 @@ def cached_tokens(job: Job, prompt: float, own: float) -> float:
     return (job.prompts_at_once if job.attention == "sdpa" else job.rows) * prompt + job.rows * own
 
 
+def kept(job: Job) -> int:
+    """k, bytes of a number that the cache keeps: c, but 4 on a CPU where prompts are shared."""
+    shared_on_cpu = job.device == "cpu" and job.attention == "sdpa"
+    return max(job.compute_bytes, FLOAT) if shared_on_cpu else job.compute_bytes
+
+
 def cache_bytes(job: Job) -> float:
-    """2 L K c for each token that is kept: of all prompts, and of completions as if all reached the limit."""
+    """2 L K k for each token that is kept: of all prompts, and of completions as if all reached the limit."""
     tokens = cached_tokens(job, job.prompt_tokens, job.sampling.max_tokens)
-    return 2 * job.shape.layers * tokens * job.shape.keys * job.compute_bytes
+    return 2 * job.shape.layers * tokens * job.shape.keys * kept(job)
 
 
 def sampling_copies(sampling: SamplingConfig, vocabulary: int) -> float:
@@ -134,12 +140,12 @@ def prefill_bytes(job: Job) -> float:
 
 def decode_bytes(job: Job) -> float:
     """The next logits: 4 B V, and B V c where they are not float32 at first; or one layer's scores and their softmax,
-    2 B H C c, H heads, or its completions, B T K c, twice, as their room grows. The largest counts.
+    2 B H C k, H heads, or its completions, B T K k, twice, as their room grows. The largest counts.
     """
     s, c = job.shape, job.compute_bytes
     logits = job.rows * s.vocabulary * (FLOAT + (c if c == 2 else 0))
-    scores = 2 * job.rows * s.heads * job.sequence * c
-    growing = 2 * job.rows * job.sampling.max_tokens * s.keys * c
+    scores = 2 * job.rows * s.heads * job.sequence * kept(job)
+    growing = 2 * job.rows * job.sampling.max_tokens * s.keys * kept(job)
     return max(logits, scores, growing)
 
 
