@@ -41,6 +41,7 @@ def train(
         config, tokenizer = module.policy_config, module.vocabulary
         write_policy(folder / f"{name}-policy", config, module.model, state, tokenizer, seed=0, run=folder / name)
         torch.save(state, folder / f"{name}.pt")
+    trainer.strategy.barrier()  # a rank that ends may abort in gloo, and torchrun then ends the other one
 
 
 def main(folder: Path, how: str, checkpoint: str = "") -> None:

@@ -1,7 +1,6 @@
 """Every reward on texts that nobody would write in good faith: an answer in under a second, and no exception."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -17,6 +16,7 @@ from rewards.regex_match import Regex
 from rewards.repetition import Repetition
 from rewards.steps import Steps
 from rewards.tags import Filled, Format
+from tests.clock import within
 
 MEGABYTE = 1_000_000
 
@@ -97,7 +97,6 @@ def test_no_text_is_too_much(name: str) -> None:
     for what, text in TEXTS.items():
         ids = tuple(ord(each) % 1000 for each in text[:100_000])
         record = Record(prompt="q", completion=text, token_ids=ids, answer="7", row={}, stop_reason="length")
-        start = time.process_time()
-        (given,) = REWARDS[name]([record])
-        assert time.process_time() - start < 1.0, what
+        with within(1.0, what):
+            (given,) = REWARDS[name]([record])
         assert given is None or math.isfinite(given), what

@@ -7,6 +7,7 @@ import pytest
 
 from grpo_lightning.types import Record
 from rewards.json_schema import MAX_CHARACTERS, JsonSchema
+from tests.clock import within
 
 SCHEMA = {
     "type": "object",
@@ -76,9 +77,8 @@ def record(completion: str, **row: object) -> Record:
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
 def test_json_schema(completion: str, reward: float) -> None:
-    start = time.process_time()
-    assert JsonSchema(SCHEMA)([record(completion)]) == [reward]
-    assert time.process_time() - start < 0.5
+    with within(0.5):
+        assert JsonSchema(SCHEMA)([record(completion)]) == [reward]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_pattern_that_backtracks_without_end_is_stopped(schema: dict[str, obje
         start = time.monotonic()
         with pytest.raises(TimeoutError, match=r"JsonSchema.schema: .* took over 0.5 s"):
             JsonSchema(wanted)([record(json.dumps(document))])
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5.0
 
 
 SLOW_KEY = json.dumps({"a" * 60 + "b": 1})
@@ -148,7 +148,7 @@ def test_no_pattern_for_keys_backtracks_without_end(schema: dict[str, object]) -
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"JsonSchema.schema: .* took over 0.5 s"):
         JsonSchema(schema)([record(SLOW_KEY)])
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 5.0
 
 
 def test_many_slow_patterns_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,10 +208,9 @@ def test_a_document_that_takes_too_many_steps_is_not_allowed(monkeypatch: pytest
     monkeypatch.setattr("rewards.json_keywords.MAX_STEPS", 20_000)
     items = {"type": "array", "items": {"$ref": "#"}}
     reward = JsonSchema({"anyOf": [items | {"minItems": 5}, items | {"maxItems": 1}, {"type": "integer"}]})
-    start = time.process_time()
-    wrong, right = "[" * 24 + '"x"' + "]" * 24, "[" * 4 + "1" + "]" * 4
-    assert reward([record(wrong), record(right)]) == [0.0, 1.0]
-    assert time.process_time() - start < 2.0
+    with within(2.0):
+        wrong, right = "[" * 24 + '"x"' + "]" * 24, "[" * 4 + "1" + "]" * 4
+        assert reward([record(wrong), record(right)]) == [0.0, 1.0]
 
 
 def test_the_longest_documents_are_within_the_budget() -> None:
@@ -231,10 +230,9 @@ def test_patterns_are_those_of_regex() -> None:
 )
 def test_unique_items_take_linear_time(items: list[str]) -> None:
     """jsonschema's own compares each with each in the last two."""
-    start = time.process_time()
-    unique = len(set(items)) == len(items)
-    assert JsonSchema({"uniqueItems": True})([record(f"[{','.join(items)}]")]) == [float(unique)]
-    assert time.process_time() - start < 1.0
+    with within(1.0):
+        unique = len(set(items)) == len(items)
+        assert JsonSchema({"uniqueItems": True})([record(f"[{','.join(items)}]")]) == [float(unique)]
 
 
 def test_recursive_schemas_read_recursive_documents() -> None:

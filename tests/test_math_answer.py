@@ -8,7 +8,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from rewards.math_answer import MathAnswer, is_correct, same_answer
 from rewards.math_answer.extract import extract
 from rewards.math_answer.shape import read
 from rewards.math_answer.tree import Collection, Interval, Matrix, Ratio, Relation, Scalar, Text, Time, Union
+from tests.clock import within
 
 CASES = [json.loads(line) for line in Path(__file__).with_name("math_cases.jsonl").read_text("utf-8").splitlines()]
 SECONDS = 0.9
@@ -206,9 +206,8 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("frame", [r"\boxed{%s}", "%s", "The answer is $%s$.", "<answer>%s</answer>"])
 def test_hostile_answers_are_refused_quickly(name: str, frame: str) -> None:
-    started = time.process_time()
-    assert not is_correct(frame % HOSTILE[name], "17")
-    assert time.process_time() - started < SECONDS
+    with within(SECONDS):
+        assert not is_correct(frame % HOSTILE[name], "17")
 
 
 @pytest.mark.parametrize(
@@ -225,9 +224,8 @@ def test_hostile_answers_are_refused_quickly(name: str, frame: str) -> None:
     ids=lambda completion: completion[:12].strip(),
 )  # fmt: skip
 def test_hostile_completions_are_scanned_in_linear_time(completion: str) -> None:
-    started = time.process_time()
-    assert not is_correct(completion, "17")
-    assert time.process_time() - started < SECONDS
+    with within(SECONDS):
+        assert not is_correct(completion, "17")
 
 
 def test_hostile_answers_fit_into_a_gigabyte(tmp_path: Path) -> None:

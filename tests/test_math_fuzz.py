@@ -7,7 +7,6 @@ never sees; it gets two spellings of it. A short, repeatable run by default; for
 """
 
 import os
-import time
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rewards.math_answer import is_correct, same_answer
+from tests.clock import within
 
 EXAMPLES = int(os.environ.get("MATH_FUZZ_EXAMPLES", "0"))
 SECONDS = 1.0
@@ -332,7 +332,6 @@ GOLDS = ("7", r"\frac{1}{2}", "x^2+1", "(0,1]", "1, 2", "x = 3", "B", r"\int_0^1
 @short(700)
 @given(hostile, st.one_of(st.sampled_from(GOLDS), hostile))
 def test_hostile_text_ends_soon_with_a_verdict(text: str, gold: str) -> None:
-    started = time.process_time()
-    assert is_correct(rf"\boxed{{{text}}}", gold) in (True, False)
-    assert is_correct(text, gold) in (True, False)
-    assert time.process_time() - started < 2 * SECONDS
+    with within(2 * SECONDS):
+        assert is_correct(rf"\boxed{{{text}}}", gold) in (True, False)
+        assert is_correct(text, gold) in (True, False)

@@ -1,12 +1,11 @@
 """Format and exact match: one case a line, (completion, answer, reward)."""
 
-import time
-
 import pytest
 
 from grpo_lightning.types import Record
 from rewards.exact_match import ExactMatch
 from rewards.tags import Filled, Format, only
+from tests.clock import within
 
 
 def record(completion: str, answer: str | None = None) -> Record:
@@ -71,9 +70,8 @@ def test_format_refuses_an_empty_block_unless_it_may_be() -> None:
     ["< " * 100_000, "<think " * 30_000, "<think>\n" * 6000, "<think>" + "</think><answer>" * 6000, "<" * 200_000],
 )
 def test_format_is_linear(evil: str) -> None:
-    start = time.process_time()
-    assert Format()([record(evil)] * 10) == [0.0] * 10
-    assert time.process_time() - start < 0.5
+    with within(0.5):
+        assert Format()([record(evil)] * 10) == [0.0] * 10
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rewards.length import Cosine, Overlong, Target
 from rewards.regex_match import Regex, last_group
 from rewards.repetition import Repetition, repeated_share
 from rewards.steps import Steps
+from tests.clock import within
 
 LONG = 1_000_000
 
@@ -62,7 +63,7 @@ def test_a_pattern_that_backtracks_without_end_is_stopped(pattern: str, text: st
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"Regex.pattern: .* took over 0.5 s on \d+ characters"):
         score(Regex(pattern), record(text))
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 5.0
 
 
 def test_a_sound_pattern_reads_a_megabyte() -> None:
@@ -165,9 +166,8 @@ def test_repetition_is_what_spelling_the_ngrams_out_gives() -> None:
 @pytest.mark.parametrize("n", [4, 40])
 def test_repetition_is_linear(n: int) -> None:
     loop, fresh = record("", (1,) * 300_000), record("", range(300_000))
-    start = time.process_time()
-    assert score(Repetition(n), loop, fresh) == [pytest.approx(-1.0, abs=1e-5), 0.0]
-    assert time.process_time() - start < 4.0
+    with within(4.0):
+        assert score(Repetition(n), loop, fresh) == [pytest.approx(-1.0, abs=1e-5), 0.0]
 
 
 # --------------------------------------------------------------------------------------------------------- script
@@ -202,9 +202,8 @@ def test_script(scripts: list[str], completion: str, reward: float) -> None:
 
 @pytest.mark.parametrize("piece", ["a", "\u0301", "\u200b", "a\u0301"])
 def test_script_is_linear(piece: str) -> None:
-    start = time.process_time()
-    score(Script(), record(piece * (LONG // len(piece))))
-    assert time.process_time() - start < 3.0
+    with within(3.0):
+        score(Script(), record(piece * (LONG // len(piece))))
 
 
 # ---------------------------------------------------------------------------------------------------------- steps
@@ -249,6 +248,5 @@ def test_steps_in_a_tag() -> None:
 
 @pytest.mark.parametrize("piece", ["1. a b c\n", ". ", "first, ", " ", "*", "#", "1", "\n", ". step ", "Step 1: "])
 def test_steps_are_linear(piece: str) -> None:
-    start = time.process_time()
-    Steps().count(piece * (LONG // len(piece)))
-    assert time.process_time() - start < 2.0
+    with within(2.0):
+        Steps().count(piece * (LONG // len(piece)))

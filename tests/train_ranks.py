@@ -138,6 +138,7 @@ def main(folder: Path, strategy: str, *recipes: str) -> None:
             }
             found = {"metrics": metrics, "gradients": gradients.first, "weights": weights}
             torch.save(found, folder / f"{strategy}-{recipe}.pt")
+        trainer.strategy.barrier()  # a rank that ends may abort in gloo, and torchrun then ends the other one
 
 
 if __name__ == "__main__":
