@@ -313,7 +313,7 @@ def test_retries_and_pauses_are_bounded(serve: Serve) -> None:
     judge = serve(failing(500, b"out of\nmemory"))
     start = time.monotonic()
     assert "status 500: out of memory (attempt 3)" in failure_of(judge_at(judge))
-    assert 0.75 <= time.monotonic() - start < 2.0
+    assert 0.75 <= time.monotonic() - start < 5.0
     assert len(judge.requests) == 3
 
 
@@ -321,7 +321,7 @@ def test_a_pause_that_the_endpoint_asks_for(serve: Serve) -> None:
     judge = serve(failing(429, Retry_After="1"), "Score: 5")
     start = time.monotonic()
     assert judge_at(judge)([record()]) == [0.5]
-    assert 1.0 <= time.monotonic() - start < 2.0
+    assert 1.0 <= time.monotonic() - start < 5.0
     patient = serve(failing(429, Retry_After="3600"), "Score: 5")
     assert "status 429" in failure_of(judge_at(patient))
     assert len(patient.requests) == 1
@@ -360,7 +360,7 @@ def test_a_reply_that_trickles_in_ends_at_the_deadline(serve: Serve) -> None:
         judge = serve((200, b"trickle " + where.encode(), {}))
         start = time.monotonic()
         assert "timed out" in failure_of(judge_at(judge, timeout=0.5, retries=0))
-        assert time.monotonic() - start < 2.0
+        assert time.monotonic() - start < 4.0
 
 
 def test_a_reply_without_end_is_not_read(serve: Serve) -> None:
@@ -372,7 +372,7 @@ def test_the_timeout_holds_with_retries(serve: Serve) -> None:
     judge = serve("Score: 5", delay=3.0)
     start = time.monotonic()
     assert "timed out" in failure_of(judge_at(judge, timeout=0.5, retries=5))
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 2.9
 
 
 def test_nobody_there(serve: Serve) -> None:

@@ -144,14 +144,14 @@ def test_a_bad_record_in_a_message_of_many() -> None:
 
 
 def test_a_deadline_is_per_record_and_holds() -> None:
-    """Two workers, two hangs of 1 s side by side: well under the 2 s that one worker would need."""
-    with Scorer([RewardSpec(reward=obey, timeout=1.0)], workers=2) as scorer:
+    """Two workers, two hangs of 2 s side by side: well under the 4 s that one worker would need."""
+    with Scorer([RewardSpec(reward=obey, timeout=2.0)], workers=2) as scorer:
         scorer.score([group("warm", "up")])
         start = time.monotonic()
         scores = scorer.score([group("sleep", "regex")])
-        assert 1.0 <= time.monotonic() - start < 1.9
+        assert 2.0 <= time.monotonic() - start < 3.9
     assert scores.stats[0].timeouts == 2
-    assert scores.stats[0].latency_p50 == scores.stats[0].latency_p99 == 1.0
+    assert scores.stats[0].latency_p50 == scores.stats[0].latency_p99 == 2.0
 
 
 def test_many_records_may_take_longer_than_one_deadline() -> None:
@@ -357,7 +357,7 @@ def test_inline_hang_is_given_up_and_not_called_again_meanwhile() -> None:
     with Scorer([RewardSpec(reward=wait, inline=True, timeout=0.1)]) as scorer:
         start = time.monotonic()
         assert scorer.score([group("a", "b")]).stats[0].timeouts == 2
-        assert 0.2 <= time.monotonic() - start < 1.0
+        assert 0.2 <= time.monotonic() - start < 5.0
         assert scorer.score([group("a")]).stats[0].timeouts == 1
         assert calls == [2]
         release.set()

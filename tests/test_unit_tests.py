@@ -12,6 +12,7 @@ from grpo_lightning.types import Record
 from rewards.sandbox import Fence, close_pools
 from rewards.sandboxing.forms import Case, Pair
 from rewards.unit_tests import UnitTests, extract_code, read_tests
+from tests.clock import within
 
 ADD = "def add(a, b):\n    return a + b\n"
 TESTS = "assert add(1, 2) == 3\nassert add(0, 0) == 0"
@@ -50,9 +51,8 @@ def test_the_code_is_taken_from_the_completion(completion: str, code: str) -> No
 def test_extraction_is_linear_in_the_completion() -> None:
     """A megabyte of opening fences, tags and blank lines takes no time to speak of."""
     for text in ("```python\n" * 100_000, "<answer>" * 130_000, "\n" * 1_000_000, " ```\n" * 200_000, "`" * 1_000_000):
-        started = time.monotonic()
-        extract_code(text)
-        assert time.monotonic() - started < 1.0
+        with within(1.0):
+            extract_code(text)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +190,14 @@ def test_a_hang_costs_its_own_record_only() -> None:
 
 
 def test_a_batch_runs_side_by_side() -> None:
-    """Four programs that sleep for 0.5 s on four workers take less than the 2 s of one after another."""
+    """Four programs that sleep for 1.5 s on four workers take less than the 6 s of one after another."""
     fence = Fence(workers=4)
-    slow = "import time\ntime.sleep(0.5)\n" + ADD
+    slow = "import time\ntime.sleep(1.5)\n" + ADD
     reward = UnitTests(timeout=20.0, fence=fence)
     reward([record(ADD)] * 4)
     started = time.monotonic()
     assert reward([record(slow)] * 4) == [1.0] * 4
-    assert time.monotonic() - started < 1.9
+    assert time.monotonic() - started < 5.5
 
 
 def test_an_empty_batch() -> None:
