@@ -22,19 +22,8 @@ from grpo_lightning.policy import (
     load_tokenizer,
     resolve,
 )
-from tests.tiny import END, prompt, tiny_folder, tiny_policy, tiny_tokenizer
+from tests.tiny import END, SHAPE, prompt, tiny_folder, tiny_policy, tiny_tokenizer
 from tests.tiny import sample as tiny_sample
-
-WIDTH = {
-    "vocab_size": 24,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.3,
-}
 
 FALCON = {
     "vocab_size": 24,
@@ -137,8 +126,8 @@ def test_entropy_against_the_definition() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        Gemma2Config(**WIDTH, final_logit_softcapping=3.0, attn_logit_softcapping=None, query_pre_attn_scalar=8),
-        GraniteConfig(**{k: v for k, v in WIDTH.items() if k != "head_dim"}, logits_scaling=4.0),
+        Gemma2Config(**SHAPE, final_logit_softcapping=3.0, attn_logit_softcapping=None, query_pre_attn_scalar=8),
+        GraniteConfig(**{k: v for k, v in SHAPE.items() if k != "head_dim"}, logits_scaling=4.0),
     ],
     ids=["softcapping", "scaling"],
 )
