@@ -68,12 +68,17 @@ def logits_of(cache: SharedCache) -> list[Tensor]:
     """Of prompts of several lengths, admitted in two goes; rows leave in between."""
     draw = torch.Generator().manual_seed(3)
     tokens = partial(torch.randint, len(VOCABULARY), generator=draw)
+
+    def step(ids: Tensor) -> Tensor:
+        cache.begin()
+        return cache.step(ids)
+
     found = [cache.admit([tokens((n,)).tolist() for n in (3, 9, 4)], 2)]
-    found += [cache.step(tokens((6,))) for _ in range(3)]
+    found += [step(tokens((6,))) for _ in range(3)]
     cache.keep([0, 2, 3, 5])
-    found += [cache.step(tokens((4,))) for _ in range(2)]
+    found += [step(tokens((4,))) for _ in range(2)]
     found.append(cache.admit([tokens((7,)).tolist()], 2))
-    found += [cache.step(tokens((6,))) for _ in range(3)]
+    found += [step(tokens((6,))) for _ in range(3)]
     return found
 
 

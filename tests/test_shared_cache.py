@@ -81,6 +81,7 @@ def test_a_prompt_takes_memory_once() -> None:
     cache = SharedCache(partial(next_logits, build("qwen3")), 4, torch.device("cpu"))
     with torch.inference_mode():
         cache.admit([[2] * 9, [3] * 5], group_size=3)
+        cache.begin()
         cache.step(torch.zeros(6, dtype=torch.long))
         held = [states for part in (cache.prompts, cache.completions) for pair in part.values() for states in pair]
         assert sum(states.nbytes for states in held) == 2 * 2 * (2 * 9 + 6 * 4) * 2 * 8 * 4

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from grpo_lightning.generation.cache import Cache
 from grpo_lightning.generation.completions import Endings
+from grpo_lightning.generation.recorder import Recorder
 from grpo_lightning.generation.sampling import sample, uniforms
 from grpo_lightning.types import Completion
-
-COMPACT_AT = 0.8
-"""Finished rows leave the cache when this share or less is still alive: copying costs, and so do dead rows."""
 
 FEWEST = 4
 """Rows of a step, finished ones among them, as long as any is alive: for fewer a CPU's products take longer."""
@@ -66,20 +64,20 @@ class Decoding:
         self.steps = torch.empty(0, dtype=torch.long, device=device)
         self.seen: Bool[Tensor, "B V"] | None = None
         self.prefill_seconds = self.truncation_gap = 0.0
+        self.recorder = Recorder()
 
     def run(self) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Each prompt's place and completions, as soon as the last of them has ended."""
         tokens = self.steps
-        while (logits := self._advance(tokens)) is not None:
-            tokens, places = self._draw(logits)
-            del logits  # not beside the next
-            for place in sorted(places):
+        while (drawn := self._advance(tokens)) is not None:
+            tokens, told = drawn
+            for place in sorted(self._note(told)):
                 if all(row.ended for row in self.groups[place]):
                     yield place, tuple(self._record(row) for row in self.groups[place])
                     self.groups[place] = []
 
-    def _advance(self, tokens: Int[Tensor, " held"]) -> Float[Tensor, "B V"] | None:
-        """Drops rows, takes in these tokens of the others and admits more. Returns the logits of all; None at the end.
+    def _advance(self, tokens: Int[Tensor, " held"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B _"]] | None:
+        """Drops rows, takes in these tokens of the others and admits more. Returns what all draw next; None at the end.
 
         A row that has ended goes at the latest when there is no more room for it.
         """
@@ -87,12 +85,25 @@ class Decoding:
         count = self._admissible(len(live))
         full = any(row.steps == self.sampling.max_tokens for row in self.held)
         kept = live if count else self._filled_up(live)
-        if self.held and (count or full or len(kept) <= COMPACT_AT * len(self.held)):
+        if self.held and (count or full or len(kept) <= self.cache.compact_at * len(self.held)):
             tokens = self._drop(kept, tokens)
+        if self.held:
+            self.cache.begin()
+        if not count:
+            return self._next(tokens) if self.held else None
         logits = [self.cache.step(tokens)] if self.held else []
-        if count:
-            logits.append(self._admit(count))
-        return torch.cat(logits) if len(logits) > 1 else logits[0] if logits else None
+        logits.append(self._admit(count))
+        return self._draw(torch.cat(logits) if len(logits) > 1 else logits[0])
+
+    def _next(self, tokens: Int[Tensor, " B"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B _"]]:
+        """Takes in these tokens and draws the next: replayed, where nothing else was done since."""
+        if self.cache.records:
+            drawn, told = self.recorder(self._step, tokens, self.cache.arranged)
+            return drawn, told
+        return self._step(tokens)
+
+    def _step(self, tokens: Int[Tensor, " B"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B _"]]:
+        return self._draw(self.cache.step(tokens))
 
     def _filled_up(self, live: Sequence[int]) -> list[int]:
         """Where fewer than `FEWEST` rows are alive, finished ones beside them, in order."""
@@ -138,18 +149,22 @@ class Decoding:
         self.seen = None if self.seen is None else self.seen[index]
         return tokens[index]
 
-    def _draw(self, logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], set[int]]:
-        """The next token of each row, and the prompts of which a completion ends with it."""
+    def _draw(self, logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], Float[Tensor, "B _"]]:
+        """The next token of each row; and for the host that token, its log-prob and, where there is one, its gap."""
         uniform = self.uniform.gather(1, self.steps[:, None]).squeeze(1)
         drawn = sample(logits, uniform, self.seen, self.sampling)
-        self.steps = self.steps + 1
+        self.steps += 1
         if self.seen is not None:
             self.seen.scatter_(1, drawn.tokens[:, None], True)
         told = [drawn.tokens.to(drawn.logprobs.dtype), drawn.logprobs]
         if drawn.gaps is not None:
             told.append(drawn.gaps)
+        return drawn.tokens, torch.stack(told, dim=1)
+
+    def _note(self, told: Float[Tensor, "B _"]) -> set[int]:
+        """Writes down what was drawn; returns the prompts of which a completion ends with it."""
         live = []
-        for row, (token, logprob, *gap) in zip(self.held, torch.stack(told, dim=1).tolist(), strict=True):
+        for row, (token, logprob, *gap) in zip(self.held, told.tolist(), strict=True):
             row.steps += 1
             if not row.ended:
                 row.tokens.append(int(token))
@@ -159,7 +174,7 @@ class Decoding:
         stopped = self.endings.at_stop_string([row.tokens for row in live])
         for row, row.stopped in zip(live, stopped, strict=True):
             row.ended = row.stopped or row.tokens[-1] in self.endings.final_ids or row.steps == self.sampling.max_tokens
-        return drawn.tokens, {row.place for row in live if row.ended}
+        return {row.place for row in live if row.ended}
 
     def _record(self, row: Row) -> Completion:
         return self.endings.completion(row.tokens, row.logprobs, stopped=row.stopped)

@@ -17,11 +17,12 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from grpo_lightning.attention import Plan, no_mask, takes_plans
+from grpo_lightning.compiling import compiles
 from grpo_lightning.generation.cache import Cache
 from grpo_lightning.generation.completions import Endings
 from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.decoding import Decoding
-from grpo_lightning.generation.lean import lean
+from grpo_lightning.generation.lean import LeanPolicy, lean
 from grpo_lightning.generation.packed_weights import packed_weights
 from grpo_lightning.generation.padded_cache import PaddedCache
 from grpo_lightning.generation.shared_cache import SharedCache
@@ -104,7 +105,7 @@ def _cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | None) 
         dtype = torch.get_autocast_dtype(kind)
     if shares and (quick := lean(policy, dtype)) is not None:
         with torch.inference_mode(), torch.autocast(kind, enabled=False):
-            yield SharedCache(quick, max_tokens, policy.device)
+            yield _cache_of(quick, max_tokens, policy.device)
         return
     with _casting(kind, dtype), packed_weights(policy), ExitStack() as stack:
         if shards_of(policy) is None and dtype is None:  # in inference mode autocast casts all weights for each token
@@ -113,6 +114,15 @@ def _cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | None) 
             yield PaddedCache(policy, max_tokens)
             return
         yield SharedCache(lambda *call: as_forward(policy, next_logits)(*call), max_tokens, policy.device)
+
+
+def _cache_of(policy: LeanPolicy, max_tokens: int, device: torch.device) -> SharedCache:
+    """One that records its steps, where kernels can be built and the policy reads nothing back within a step."""
+    if not compiles(device.type) or policy.rotary.rope_type in ("dynamic", "longrope"):
+        return SharedCache(policy, max_tokens, device)
+    from grpo_lightning.generation.graphed_cache import GraphedCache
+
+    return GraphedCache(policy, max_tokens, device)
 
 
 @contextmanager

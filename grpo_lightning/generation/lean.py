@@ -7,9 +7,9 @@ adapters, shards, quantised weights or hooks is left to transformers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from grpo_lightning.attention import Plan
+from grpo_lightning.compiling import compiles
 from grpo_lightning.fused import FusedRMSNorm, runs_as
 from grpo_lightning.generation.packed_weights import packed_product
 from grpo_lightning.policy import plain_head, project
@@ -82,7 +83,7 @@ class LeanPolicy:
         self.embedding: Product = policy.get_input_embeddings()
         self.rotary = model.rotary_emb
         self.layers = [_layer(layer, window, dtype) for layer in model.layers[: config.num_hidden_layers]]
-        self.norm = _norm(model.norm)
+        self.norm = _norm(model.norm, dtype)
         plain = plain_head(policy) is not None
         head = policy.get_output_embeddings()
         self.head: Product = _product([head], dtype) if plain else partial(project, policy)
@@ -91,20 +92,76 @@ class LeanPolicy:
         self, ids: Int[Tensor, "B T"], positions: Int[Tensor, "B T"], last: Int[Tensor, " B"], plan: Plan
     ) -> Float[Tensor, "B V"]:
         """Logits of the token behind the `last` of each row."""
-        x = self.embedding(ids)
+        alone = ids.shape[1] == 1
+        small = compiled() if alone and compiles(ids.device.type) else PLAIN
+        x, y = self.embedding(ids), None
         cos, sin = self.rotary(x, positions)
         half = cos.shape[-1] // 2
         turn = cos[:, :, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, :, None]
         for layer in self.layers:
-            x = layer(x, turn, plan)
-        x = x[:, 0] if ids.shape[1] == 1 else x[torch.arange(len(ids), device=ids.device), last]
-        logits = self.head(self.norm(x))
+            x, y = layer(x, y, turn, plan, small)
+        if not alone:
+            at = torch.arange(len(ids), device=ids.device)
+            x, y = x[at, last][:, None], None if y is None else y[at, last][:, None]
+        logits = self.head(small.added(x, y, *self.norm)[1][:, 0])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class Norm(NamedTuple):
+    weight: Float[Tensor, " M"]
+    eps: float
+    dtype: torch.dtype
+    """Of what it returns."""
+
+
+class Small(NamedTuple):
+    """What a layer computes between its products."""
+
+    added: Callable[..., tuple[Tensor, Tensor]]
+    turned: Callable[..., Tensor]
+    gated: Callable[..., Tensor]
+
+
+def added(
+    x: Float[Tensor, "B T M"], y: Float[Tensor, "B T M"] | None, weight: Tensor, eps: float, dtype: torch.dtype
+) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B T M"]]:
+    """x + y, and that normed."""
+    x = x if y is None else x + y
+    return x, rms_norm(x, weight.shape, weight, eps).to(dtype)
+
+
+def turned(
+    states: Float[Tensor, "B T HJ D"],
+    cos: Float[Tensor, "B T 1 D"],
+    sin: Float[Tensor, "B T 1 D"],
+    weights: Float[Tensor, "HJ D"] | None,
+    eps: float | None,
+) -> Float[Tensor, "B T HJ D"]:
+    """Queries and keys, normed if there are weights for that, and turned by their positions."""
+    qk = states.to(cos.dtype)
+    if weights is not None:
+        qk = rms_norm(qk, qk.shape[-1:], None, eps).mul_(weights)
+    return torch.addcmul(qk * cos, qk.roll(qk.shape[-1] // 2, -1), sin).to(states.dtype)
+
+
+def gated(both: Float[Tensor, "B T II"], act: Product) -> Float[Tensor, "B T I"]:
+    """act(gate) up."""
+    gate, up = both.chunk(2, dim=-1)
+    return act(gate).mul_(up)
+
+
+PLAIN = Small(added, turned, gated)
+
+
+@cache
+def compiled() -> Small:
+    """Each as one kernel or two, instead of one for each operation."""
+    return Small(torch.compile(added), torch.compile(turned), torch.compile(gated))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """x += o(attention(q, k, v)); x += down(act(gate) up), each of x normed."""
+    """x += o(attention(q, k, v)); x += down(act(gate) up), each of x normed. What is added last is left to the next."""
 
     attention: nn.Module
     """Whose keys and values these are."""
@@ -113,29 +170,32 @@ class _Layer:
     """Of a head."""
     scaling: float
     window: int | None
-    first: Product
-    """The norm before attention."""
+    first: Norm
+    """Before attention."""
     qkv: Product
     eps: float | None
     """Of the norms of queries and keys, if there are any."""
     head_weights: Float[Tensor, "HJ D"] | None
     """Theirs: of each query head, then of each key head."""
     out: Product
-    second: Product
+    second: Norm
     gate_up: Product
     act: Product
     down: Product
 
     def __call__(
-        self, x: Float[Tensor, "B T M"], turn: tuple[Float[Tensor, "B T 1 D"], Float[Tensor, "B T 1 D"]], plan: Plan
-    ) -> Float[Tensor, "B T M"]:
-        states = self.qkv(self.first(x)).unflatten(-1, (-1, self.width))
+        self,
+        x: Float[Tensor, "B T M"],
+        y: Float[Tensor, "B T M"] | None,
+        turn: tuple[Float[Tensor, "B T 1 D"], Float[Tensor, "B T 1 D"]],
+        plan: Plan,
+        small: Small,
+    ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B T M"]]:
+        x, normed = small.added(x, y, *self.first)
+        states = self.qkv(normed).unflatten(-1, (-1, self.width))
         keys = (states.shape[2] - self.heads) // 2
         value = states[:, :, self.heads + keys :]
-        qk = states[:, :, : self.heads + keys].to(x.dtype)
-        if self.head_weights is not None:
-            qk = rms_norm(qk, (self.width,), None, self.eps).mul_(self.head_weights)
-        qk = torch.addcmul(qk * turn[0], qk.roll(self.width // 2, -1), turn[1]).to(value.dtype).transpose(1, 2)
+        qk = small.turned(states[:, :, : self.heads + keys], *turn, self.head_weights, self.eps).transpose(1, 2)
         mixed = plan.attend(
             self.attention,
             qk[:, : self.heads],
@@ -144,9 +204,8 @@ class _Layer:
             scaling=self.scaling,
             window=self.window,
         )
-        x = x + self.out(mixed.flatten(2))
-        gate, up = self.gate_up(self.second(x)).chunk(2, dim=-1)
-        return x.add_(self.down(self.act(gate).mul_(up)))
+        x, normed = small.added(x, self.out(mixed.flatten(2)), *self.second)
+        return x, self.down(small.gated(self.gate_up(normed), self.act))
 
 
 def _layer(layer: Any, window: int | None, dtype: torch.dtype | None) -> _Layer:
@@ -162,21 +221,22 @@ def _layer(layer: Any, window: int | None, dtype: torch.dtype | None) -> _Layer:
         width=attention.head_dim,
         scaling=attention.scaling,
         window=getattr(attention, "sliding_window", window),
-        first=_norm(layer.input_layernorm),
+        first=_norm(layer.input_layernorm, dtype),
         qkv=_product([query, key, value], dtype),
         eps=norms[0].variance_epsilon if norms else None,
         head_weights=torch.cat(weights) if weights else None,
         out=_product([out], dtype),
-        second=_norm(second),
+        second=_norm(second, dtype),
         gate_up=_product([gate, up], dtype),
         act=layer.mlp.act_fn,
         down=_product([down], dtype),
     )
 
 
-def _norm(module: Any) -> Product:
-    weight = module.weight
-    return partial(rms_norm, normalized_shape=weight.shape, weight=weight, eps=module.variance_epsilon)
+def _norm(module: Any, dtype: torch.dtype | None) -> Norm:
+    """For a product in this type."""
+    weight = module.weight.detach()
+    return Norm(weight, module.variance_epsilon, dtype or weight.dtype)
 
 
 def _product(layers: Sequence[nn.Linear], dtype: torch.dtype | None) -> Product:

@@ -43,6 +43,9 @@ class PaddedCache(Cache):
         self.position = (positions[:, -1] + 1).repeat_interleave(group_size)
         return logits
 
+    def begin(self) -> None:
+        """There is room for all that a rollout may draw."""
+
     def step(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Takes in the next token of each row; returns the logits behind it."""
         logits = self._forward(tokens[:, None], self.position[:, None])

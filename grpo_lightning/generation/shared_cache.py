@@ -24,9 +24,6 @@ from grpo_lightning.generation.cache import Cache
 PREFILL_TOKENS = 2**14
 """Prompt tokens, padding included, that go through the model at once."""
 
-GROWTH = 32
-"""Tokens by which the room for completions grows. Rows end all the while, so few ever need all of it."""
-
 Forward = Callable[[Tensor, Tensor, Tensor, Plan], Tensor]
 """Ids and positions, B x T, where each row's last token stands, and who sees whom -> the logits behind it, B x V."""
 
@@ -75,6 +72,8 @@ class SharedCache(Plan, Cache):
     """Rows lie in the order of their groups, groups in the order in which they were admitted."""
 
     joins = True
+    growth = 32
+    """Tokens by which the room for completions grows. Rows end all the while, so few ever need all of it."""
 
     def __init__(self, forward: Forward, max_tokens: int, device: torch.device) -> None:
         self.forward, self.device, self.max_tokens = forward, device, max_tokens
@@ -102,7 +101,7 @@ class SharedCache(Plan, Cache):
             pieces = [*held, *(part.pop(module) for part in states)]
             self.prompts[module] = _stacked([keys for keys, _ in pieces]), _stacked([values for _, values in pieces])
         rows = len(prompts) * group_size
-        self._extend(len(self.filled) + rows, max(self.room, min(GROWTH, self.max_tokens)))
+        self._extend(len(self.filled) + rows, max(self.room, min(self.growth, self.max_tokens)))
         self.groups += [len(self.lengths) + row // group_size for row in range(rows)]
         self.lengths += map(len, prompts)
         self.filled += [0] * rows
@@ -130,16 +129,18 @@ class SharedCache(Plan, Cache):
         self.filled = [self.filled[row] for row in rows]
         self._arrange()
 
+    def begin(self) -> None:
+        """Makes room for one token more of each row; before each step."""
+        if max(self.filled) == self.room:
+            self._extend(len(self.filled), min(self.room + self.growth, self.max_tokens))
+        self.filled = [length + 1 for length in self.filled]
+        self.masks.clear()
+
     def step(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
         """Takes in the next token of each row; returns the logits behind it."""
-        if max(self.filled) == self.room:
-            self._extend(len(self.filled), min(self.room + GROWTH, self.max_tokens))
-        self.masks.clear()
         positions = self.prompt_lengths + self.columns
-        last = torch.zeros_like(tokens)
-        logits = self.forward(tokens[:, None], positions[:, None], last, self)
+        logits = self.forward(tokens[:, None], positions[:, None], torch.zeros_like(tokens), self)
         self.columns += 1
-        self.filled = [length + 1 for length in self.filled]
         return logits
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Float[Tensor, "P V"], dict[nn.Module, States]]:
@@ -189,12 +190,13 @@ class SharedCache(Plan, Cache):
             self.completions[module] = keys, values
         longest = max(self.filled)
         level = longest == min(self.filled)
+        last = longest - 1
         for states, new in zip(self.completions[module], (key, value), strict=True):
             if level:
-                states[:, :, longest] = new[:, :, 0]
+                states[:, :, last] = new[:, :, 0]
             else:
                 states[self.rows, :, self.columns] = new[:, :, 0].to(states.dtype)
-        keys, values = (states[:, :, : longest + 1].flatten(0, 1) for states in self.completions[module])
+        keys, values = (states[:, :, :longest].flatten(0, 1) for states in self.completions[module])
         return keys, values
 
     def _mask(self, window: int | None, length: int, own: int) -> Bool[Tensor, "G 1 S 1 C"] | None:
@@ -205,7 +207,7 @@ class SharedCache(Plan, Cache):
         if window is not None and max(self.lengths) + own <= window:
             window = None
         if window not in self.masks:
-            level = min(self.lengths) == length and min(self.filled) + 1 == own
+            level = min(self.lengths) == length and min(self.filled) == own
             hidden = None if level and window is None else self._hidden(window, length, own)
             self.masks[window] = None if hidden is None else self.slots.spread(hidden)[:, None, :, None]
         return self.masks[window]
@@ -221,6 +223,7 @@ class SharedCache(Plan, Cache):
     def _extend(self, rows: int, room: int) -> None:
         """Moves what is held into buffers for so many rows and tokens: zeros, for a weight of 0 times NaN is NaN."""
         longest, self.room = max(self.filled, default=0), room
+        self.arranged += 1
         for module, pair in self.completions.items():
             keys, values = (states.new_zeros((rows, states.shape[1], room, states.shape[3])) for states in pair)
             for states, new in zip(pair, (keys, values), strict=True):
@@ -229,6 +232,7 @@ class SharedCache(Plan, Cache):
 
     def _arrange(self) -> None:
         """What follows from `lengths`, `groups` and `filled`, on the device."""
+        self.arranged += 1
         self.slots = slots_of(self.groups, len(self.lengths), self.device)
         self.rows = torch.arange(len(self.groups), device=self.device)
         lengths = [self.lengths[group] for group in self.groups]
