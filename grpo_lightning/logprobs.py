@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from grpo_lightning.attention import no_mask, takes_plans
 from grpo_lightning.batching import Layout, MicroBatch, Sample, micro_batches
 from grpo_lightning.head import token_logprobs
-from grpo_lightning.packing import shared_prompts
+from grpo_lightning.packing import ragged_prompts, shared_prompts
 from grpo_lightning.sharding import as_forward, inference
 
 PACKING_TOLERANCE = 0.05
@@ -43,11 +43,24 @@ def _token_logprobs(
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     planned: dict[str, object] = {}
     if batch.spans is not None and batch.position_ids is not None:
-        plan = shared_prompts(batch.spans, batch.position_ids[0])
-        planned = {"plan": plan, "attention_mask": no_mask(batch.input_ids.device)}
+        device = batch.input_ids.device
+        ragged = takes_ragged(policy, device)
+        plan = ragged_prompts(batch.spans, device) if ragged else shared_prompts(batch.spans, batch.position_ids[0])
+        planned = {"plan": plan, "attention_mask": no_mask(device)}
     output = policy.base_model(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **planned)
     hidden, targets = output[0].flatten(0, 1).index_select(0, batch.predictors), batch.targets
     return token_logprobs(policy, hidden, targets, temperature=temperature, entropy_gradient=entropy_gradient)
+
+
+def takes_ragged(policy: PreTrainedModel, device: torch.device) -> bool:
+    """Whether this device, in the type it computes in now, has a kernel for sequences of any length."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    autocast = torch.is_autocast_enabled("cuda")
+    dtype = torch.get_autocast_dtype("cuda") if autocast else policy.dtype
+    config = policy.config.get_text_config(decoder=True)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
 
 
 def sample_logprobs(

@@ -1,18 +1,21 @@
 """Sequences that share a prompt, flat in one row: each prompt once, and behind it its completions.
 
-A completion sees its prompt and itself. Attention is computed in rectangles of rows alike in length, so that it costs
-what it would cost with a copy of the prompt before each completion, to within the padding that `ROOM` allows; all the
-rest of the model sees a prompt token once.
+A completion sees its prompt and itself. Attention costs what it would cost with a copy of the prompt before each
+completion; all the rest of the model sees a prompt token once. A GPU in 16 bit has a kernel that takes sequences of any
+length; elsewhere attention is computed in rectangles of rows alike in length, with as much padding as `ROOM` allows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 from grpo_lightning.attention import Plan
@@ -109,6 +112,106 @@ def shared_prompts(spans: Sequence[Span], positions: Int[Tensor, " N"]) -> Share
         positions=positions,
         longest=longest,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaggedPrompts(Plan):
+    """The plan of a flat row of N tokens for the kernel of a GPU, which takes a type of 16 bit."""
+
+    keys: Int[Tensor, " M"]
+    """Where they stand, of each span those of its prompt, then its own."""
+    own: Int[Tensor, " N"]
+    """Which of them are a span's own, in order."""
+    copies: Int[Tensor, " _"]
+    """Which are its prompt's."""
+    originals: Int[Tensor, " _"]
+    """Where those stand."""
+    queries_until: Int[Tensor, " U"]
+    """How many there are before each span, and in all."""
+    keys_until: Int[Tensor, " U"]
+    most_queries: int
+    """Of a span."""
+    most_keys: int
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def attend(
+        self,
+        module: nn.Module,
+        query: Float[Tensor, "1 H N D"],
+        key: Float[Tensor, "1 J N D"],
+        value: Float[Tensor, "1 J N E"],
+        *,
+        scaling: float | None,
+        window: int | None,
+    ) -> Float[Tensor, "1 N H E"]:
+        dtype = _attended(query)
+        q, k, v = (states.squeeze(0).transpose(0, 1).to(dtype) for states in (query, key, value))
+        places = self.keys, self.own, self.copies, self.originals
+        k, v = _Repeated.apply(k, v, *places)  # type: ignore[no-untyped-call]
+        mixed = varlen_attn(
+            q,
+            k,
+            v,
+            self.queries_until,
+            self.keys_until,
+            self.most_queries,
+            self.most_keys,
+            scale=scaling,
+            window_size=(-1 if window is None else window - 1, 0),
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        return cast(Tensor, mixed)[None]
+
+
+def ragged_prompts(spans: Sequence[Span], device: torch.device) -> RaggedPrompts:
+    """The plan for spans that cover the row once each, in order."""
+    spans = [span for span in spans if span.length]
+    runs = [run for span in spans for run in ((span.prompt_start, span.prompt_length), (span.start, span.length))]
+    keys = np.concatenate([np.arange(start, start + length) for start, length in runs])
+    own = np.concatenate([np.full(length, i % 2 == 1) for i, (_, length) in enumerate(runs)])
+    found = keys, np.flatnonzero(own), np.flatnonzero(~own), keys[~own]
+    places = [torch.from_numpy(each).to(device) for each in found]
+    queries, seen = [span.length for span in spans], [span.prompt_length + span.length for span in spans]
+    until = [torch.tensor([0, *accumulate(each)], dtype=torch.int32).to(device) for each in (queries, seen)]
+    return RaggedPrompts(
+        keys=places[0],
+        own=places[1],
+        copies=places[2],
+        originals=places[3],
+        queries_until=until[0],
+        keys_until=until[1],
+        most_queries=max(queries),
+        most_keys=max(seen),
+    )
+
+
+class _Repeated(torch.autograd.Function):
+    """Keys and values at these places; the gradients of what is taken often are added up in float32 or better."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        keys: Float[Tensor, "N J D"],
+        values: Float[Tensor, "N J E"],
+        places: Int[Tensor, " M"],
+        own: Int[Tensor, " N"],
+        copies: Int[Tensor, " _"],
+        originals: Int[Tensor, " _"],
+    ) -> tuple[Float[Tensor, "M J D"], Float[Tensor, "M J E"]]:
+        ctx.save_for_backward(own, copies, originals)
+        return keys.index_select(0, places), values.index_select(0, places)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *of_taken: Float[Tensor, "M J _"]) -> tuple[Tensor | None, ...]:
+        own, copies, originals = ctx.saved_tensors
+        found = []
+        for each in of_taken:
+            summed = torch.promote_types(each.dtype, torch.float32)
+            total = each.index_select(0, own).to(summed)
+            total.index_add_(0, originals, each.index_select(0, copies).to(summed))
+            found.append(total.to(each.dtype))
+        return *found, None, None, None, None
 
 
 def _alike(first: Span, other: Span) -> bool:

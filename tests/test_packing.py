@@ -1,5 +1,7 @@
 """Sequences that share a prompt see what they would see with a copy of it before each of them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig
 
 from grpo_lightning.attention import take_plans, takes_plans
 from grpo_lightning.batching import micro_batches
-from grpo_lightning.logprobs import check_layout, completion_logprobs
-from grpo_lightning.packing import ROOM, SLACK, Span, shared_prompts
+from grpo_lightning.logprobs import check_layout, completion_logprobs, takes_ragged
+from grpo_lightning.packing import ROOM, SLACK, Span, ragged_prompts, shared_prompts
 from tests.tiny import sample, tiny_policy
 
 SPANS = [
@@ -46,6 +48,117 @@ def test_each_token_sees_its_prompt_and_what_is_before_it(heads: int, key_heads:
                 scores = 0.3 * key[0, group, seen] @ query[0, head, span.start + t]
                 expected = torch.softmax(scores, dim=0) @ value[0, group, seen]
                 assert torch.allclose(found[0, span.start + t, head], expected, atol=1e-12)
+
+
+def varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    queries_until: torch.Tensor,
+    keys_until: torch.Tensor,
+    most_queries: int,
+    most_keys: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """torch's `varlen_attn`, for which a CPU has no kernel: its last query sees the last key, those before it less."""
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    assert queries_until.dtype == keys_until.dtype == torch.int32
+    found = []
+    for (start, end), (first, last) in zip(
+        pairwise(queries_until.tolist()), pairwise(keys_until.tolist()), strict=True
+    ):
+        assert end - start <= most_queries
+        assert last - first <= most_keys
+        q = query[start:end].transpose(0, 1)
+        k, v = (
+            states[first:last].transpose(0, 1).repeat_interleave(len(q) // states.shape[1], 0)
+            for states in (key, value)
+        )
+        ahead = torch.arange(last - first) - torch.arange(end - start)[:, None] - (last - first) + (end - start)
+        hidden = (ahead > window_size[1]) | (ahead < -window_size[0] if window_size[0] >= 0 else False)
+        scores = (scale * q @ k.mT).masked_fill(hidden, -torch.inf)
+        found.append((torch.softmax(scores, dim=-1) @ v).transpose(0, 1))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2)])
+@pytest.mark.parametrize("window", [None, 4, 44, 45])
+def test_a_gpus_plan_sees_the_same_and_has_the_same_gradients(
+    heads: int, key_heads: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grpo_lightning.packing.varlen_attn", varlen)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, count, TOKENS, 8) for count in (heads, key_heads, key_heads)]
+    positions = torch.cat([span.prompt_length + torch.arange(span.length) for span in SPANS])
+    weight = torch.randn(1, TOKENS, heads, 8, generator=generator, dtype=torch.float64)
+    states = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    found = []
+    for plan in (ragged_prompts(SPANS, positions.device), shared_prompts(SPANS, positions)):
+        mixed = plan.attend(torch.nn.Module(), *states, scaling=0.3, window=window)
+        found.append((mixed, *torch.autograd.grad((mixed * weight).sum(), states)))
+    for one, other in zip(*found, strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_a_gpus_plan_repeats_prompts_and_nothing_else() -> None:
+    """5 and 2 tokens of prompts, seen by two and two sequences that have any: 58 places of their own, 2 x 5 + 2 x 2."""
+    plan = ragged_prompts(SPANS, torch.device("cpu"))
+    assert len(plan.keys) == TOKENS + 14
+    assert plan.keys[plan.own].tolist() == list(range(TOKENS))
+    assert plan.keys[plan.copies].tolist() == plan.originals.tolist() == [0, 1, 2, 3, 4] * 2 + [48, 49] * 2
+    assert plan.queries_until.tolist() == [0, 5, 8, 48, 50, 51, 58]
+    assert plan.keys_until.tolist() == [0, 5, 13, 58, 60, 63, 72]
+    assert (plan.most_queries, plan.most_keys) == (40, 45)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "width", "capability", "takes"),
+    [
+        ("cuda", torch.bfloat16, 8, (8, 0), True),
+        ("cuda", torch.float16, 256, (9, 0), True),
+        ("cuda", torch.bfloat16, 8, (7, 5), False),
+        ("cuda", torch.float32, 8, (9, 0), False),
+        ("cuda", torch.bfloat16, 264, (9, 0), False),
+        ("cuda", torch.bfloat16, 12, (9, 0), False),
+        ("cpu", torch.bfloat16, 8, (9, 0), False),
+    ],
+)
+def test_which_devices_take_sequences_of_any_length(
+    device: str,
+    dtype: torch.dtype,
+    width: int,
+    capability: tuple[int, int],
+    takes: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    policy = tiny_policy(dtype=dtype)
+    policy.config.head_dim = width
+    assert takes_ragged(policy, torch.device(device)) == takes
+
+
+def test_logprobs_and_gradients_are_the_same_with_a_gpus_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpo_lightning.packing.varlen_attn", varlen)
+    policy = tiny_policy(dtype=torch.float64)
+    samples = [
+        sample(list(range(1, 6 + g)), [(3 * t + j) % 20 + 2 for t in range(1 + 6 * j)], group=g, number=j)
+        for g in range(2)
+        for j in range(3)
+    ]
+    (batch,) = micro_batches(samples, max_tokens=1000, layout="shared")
+    found = []
+    for ragged in (False, True):
+        monkeypatch.setattr("grpo_lightning.logprobs.takes_ragged", lambda *_, ragged=ragged: ragged)
+        policy.zero_grad()
+        logprobs = completion_logprobs(policy, batch, temperature=1.0).logprobs
+        logprobs.sum().backward()
+        found.append([logprobs.detach(), *(p.grad for p in policy.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-10)
 
 
 def test_rectangles_hold_rows_alike_in_length() -> None:
