@@ -10,11 +10,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = [
-    {"waiting", "symptoms", "trust", "watch", "types", "seeding", "tasks", "parts", "pareto"},
+    {"compiling", "waiting", "symptoms", "trust", "watch", "types", "seeding", "tasks", "parts", "pareto"},
     {"statistics", "measures", "rollout_files"},
     {"hub", "ranks", "adapters", "attention", "fused", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
-    {"failures", "exporting", "head", "prompts", "generation", "scoring", "combine", "losses", "mismatch"},
+    {
+        "failures",
+        "exporting",
+        "head",
+        "head_kernels",
+        "prompts",
+        "generation",
+        "scoring",
+        "combine",
+        "losses",
+        "mismatch",
+    },
     {"filters", "packing", "batching", "voting"},
     {"logprobs", "collection", "optimization", "ahead"},
     {"objective", "checks"},

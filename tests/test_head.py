@@ -99,14 +99,18 @@ def test_a_frozen_head_gets_no_gradient() -> None:
 def test_one_chunk_of_logits_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """11 tokens in chunks of 4, once forward and once backward: six times, when the last is gone."""
     made: list[weakref.ref[torch.UntypedStorage]] = []
-    plain = module._logits
 
-    def logits(*given: torch.Tensor) -> torch.Tensor:
-        assert all(each() is None for each in made), "of a chunk before"
-        found = plain(*given)
-        made.append(weakref.ref(found.untyped_storage()))
-        return found
+    def watched(name: str) -> None:
+        plain = getattr(module, name)
 
-    monkeypatch.setattr(module, "_logits", logits)
+        def call(logits: torch.Tensor, *given: object) -> object:
+            assert all(each() is None for each in made), "of a chunk before"
+            made.append(weakref.ref(logits.untyped_storage()))
+            return plain(logits, *given)
+
+        monkeypatch.setattr(module, name, call)
+
+    watched("summary")
+    watched("gradient")
     gradients(torch.float32, plain=True, entropy=True, rows=4, monkeypatch=monkeypatch)
     assert len(made) == 6
