@@ -44,6 +44,7 @@ from grpo_lightning.packing import shared_prompts
 from grpo_lightning.plan.advice import advice, fits, peak
 from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.memory import (
+    attention_bytes,
     backward_bytes,
     cache_bytes,
     decode_bytes,
@@ -314,6 +315,7 @@ def test_the_cache_is_what_the_engine_allocates(mixed: bool) -> None:
     cache = SharedCache(partial(next_logits, model), 5, model.device)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
         cache.admit([[0, 1, 2]] * 4, group_size=2)
+        cache.begin()
         cache.step(torch.zeros(8, dtype=torch.long))
     states = (pair for part in (cache.prompts, cache.completions) for pair in part.values())
     allocated = sum(keys.nbytes + values.nbytes for keys, values in states)
@@ -676,37 +678,59 @@ def test_micro_batches_of_shared_prompts_by_hand() -> None:
     assert job(update=UpdateConfig(), prompts=2000, device="cpu").micro_batch_rows == 2 * (2048 // 13)
 
 
+def test_a_gpu_in_16_bit_needs_no_mask_and_no_keys_for_each_head() -> None:
+    """Queries and results 2 x 2 x 4 and statistics 8 for each of 11 queries, 2 x 2 x 2 for each of 3 + 14 keys; by
+    rectangles 2 x 4 x 4 and 8, 2 x 4 x 2 for the prompt's, and 2 x 4 x 4 for the others.
+    """
+    rectangles, kernel = job(update=SHARED), job(update=SHARED, mixed=True)
+    assert not rectangles.ragged
+    assert rectangles.load(2).mask == 28
+    assert attention_bytes(rectangles, rectangles.load(2)) == 11 * 40 + 3 * 16 + 14 * 32
+    assert kernel.ragged
+    assert kernel.load(2) == replace(rectangles.load(2), mask=0)
+    assert attention_bytes(kernel, kernel.load(2)) == 11 * 24 + 17 * 8
+
+
 def test_the_head_by_hand() -> None:
-    """14 tokens, 10 of completions asked for: 14 x 4 x 8 + 10 x 4 x 4 of hidden states, 2 x 4 x 10 x 10 of logits."""
-    assert head_bytes(job(), job().load(2)) == 448 + 160 + 800
+    """14 tokens, 10 of completions asked for: 14 x 4 x 8 + 10 x 4 x 4 of hidden states, 2 x 4 x 10 x 10 of logits, on a
+    GPU once, beside a gradient of the head, 4 x 10 x 4.
+    """
+    assert head_bytes(job(device="cpu"), job().load(2)) == 448 + 160 + 800
+    assert head_bytes(job(), job().load(2)) == 448 + 160 + 400 + 160
 
 
 def test_a_head_in_16_bit_has_its_product_beside_the_logits() -> None:
-    """2 bytes more for each of 10 x 10 logits; mixed, beside copies of 10 x 4 weights and 10 x 4 hidden states."""
-    assert head_bytes(job(mixed=True), job().load(2)) == 448 + 160 + 800 + 200 + 2 * 80
+    """2 bytes more for each of 10 x 10 logits, on a GPU alone; beside copies of 10 x 4 weights and hidden states."""
+    assert head_bytes(job(mixed=True, device="cpu"), job().load(2)) == 448 + 160 + 800 + 200 + 2 * 80
+    assert head_bytes(job(mixed=True), job().load(2)) == 448 + 160 + 200 + 160 + 2 * 80
 
 
 def test_the_head_is_cut_into_chunks() -> None:
     """2^25 logits of 2^20 tokens are 32 rows: more of them do not hold more logits, but add up gradients of 2^24 bytes.
     A row is 2^22; of one alone, the gradient is the larger part, as it is beside 2^23 bytes of a piece.
     """
-    wide = job(shape=replace(TOY, vocabulary=2**20))
-    one, full, more = (
-        head_bytes(wide, Load(tokens=rows, completion=rows, queries=rows, keys=rows)) for rows in (1, 32, 100)
-    )
+    wide = replace(TOY, vocabulary=2**20)
+
+    def of(rows: int, device: str = "cpu") -> float:
+        return head_bytes(job(shape=wide, device=device), Load(tokens=rows, completion=rows, queries=rows, keys=rows))
+
+    one, full, more = of(1), of(32), of(100)
     hidden = 4 * 4 + 4 * 8  # float32 per completion token and token
     assert full == 32 * hidden + 2**27 + 2**24
     assert more - full == 68 * hidden + 2**24
     assert one == hidden + 2**22 + 2**24
+    assert of(200, "cuda") - of(128, "cuda") == 72 * hidden, "a GPU holds 128 rows, and one gradient"
+    assert of(128, "cuda") == 128 * hidden + 2**29 + 2**24
 
 
 def test_an_update_by_hand() -> None:
-    """Two sequences: stored 2 layers x 14 x 200 = 5600; the head, 448 + 160 + 800, is more than a layer's backward
-    pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 = 1216.
+    """Two sequences: stored 2 layers x 14 x 200 = 5600; a layer's backward pass, 2 x 14 x (6 + 4) x 4 + 4 x 6 x 4 =
+    1216, is more than the head, 448 + 160 + 400 + 160. The first has the head's gradient beside it, 160; later ones
+    all of before, 1200.
     """
-    expected = {"gathered": 0, "gradients": 0, "activations": 5600, "working": 1408}
+    expected = {"gathered": 0, "gradients": 0, "activations": 5600, "working": 1376}
     assert update(job(prompts=1)) == held(job()) | expected
-    assert update(job()) == held(job()) | expected | {"gradients": 1200}
+    assert update(job()) == held(job()) | expected | {"gradients": 1200, "working": 1216}
 
 
 def test_gradients_of_attention_count_where_they_are_more_than_those_of_the_mlp() -> None:
@@ -728,7 +752,7 @@ def test_a_single_micro_batch_finds_no_gradients() -> None:
 
 def test_a_later_micro_batch_is_what_the_first_leaves() -> None:
     """4 sequences make two full ones, the second of which finds gradients, as it would of more. 3 sequences leave one:
-    1200 + 2800 + 1216 bytes are less than the first one's 5600 + 1408.
+    1200 + 2800 + 1216 bytes are less than the first one's 5600 + 1376.
     """
     assert update(job(update=replace(PADDED, minibatches=2))) == update(job())
     assert update(job(prompts=1, group_size=3))["gradients"] == 0

@@ -28,7 +28,7 @@ class Load:
     keys: int
     """Of attention without a mask: T, or those of the prompts' rectangles."""
     masked: int = 0
-    """Keys of attention with a mask."""
+    """Keys of attention with a mask, or, of a `ragged` job, with a prompt before them."""
     mask: int = 0
     """Its elements."""
 
@@ -151,6 +151,11 @@ class Job:
         return self.update.layout == "shared"
 
     @property
+    def ragged(self) -> bool:
+        """Whether the kernel for that takes completions of any length: on a GPU in 16 bit."""
+        return self.shared and self.device == "cuda" and self.compute_bytes == 2
+
+    @property
     def adapters(self) -> int:
         """A, 0 where there are none."""
         return adapter_parameters(self.shape, self.lora_rank, self.lora_modules)
@@ -229,9 +234,9 @@ class Job:
         """Of so many of the longest sequences: T = R (S - 1).
 
         Shared, R completions of M tokens in as few groups as can be, g, each with a prompt of S - M tokens once:
-        T = g (S - M) + R (M - 1), with keys of each sequence, and a mask. Where micro-batches cut groups, the rest of
-        one comes before others, and so one prompt more, if it fits. One mask is for all completions of a group; of
-        several, whose prompts may differ in length, each has its own.
+        T = g (S - M) + R (M - 1), with keys of each sequence, and a mask, but not if `ragged`. Where micro-batches cut
+        groups, the rest of one comes before others, and so one prompt more, if it fits. One mask is for all completions
+        of a group; of several, whose prompts may differ in length, each has its own.
         """
         columns, completion = self.sequence - 1, rows * self.sampling.max_tokens
         tokens = rows * columns
@@ -243,11 +248,12 @@ class Job:
         if cut and (groups + 1) * self.prompt_tokens + completion <= self.update.tokens_on(self.device):
             groups += 1
         read = groups * self.prompt_tokens + completion - rows
+        mask = (self.sampling.max_tokens - 1) * columns * (rows if cut or groups > 1 else 1)
         return Load(
             tokens=read,
             completion=completion,
             queries=read,
             keys=groups * self.prompt_tokens,
             masked=tokens,
-            mask=(self.sampling.max_tokens - 1) * columns * (rows if cut or groups > 1 else 1),
+            mask=0 if self.ragged else mask,
         )

@@ -14,7 +14,7 @@ from grpo_lightning.generation import SamplingConfig
 from grpo_lightning.generation.packed_weights import LEAST
 from grpo_lightning.generation.sampling import BLOCK
 from grpo_lightning.generation.shared_cache import PREFILL_TOKENS
-from grpo_lightning.head import CHUNK_LOGITS, PIECE_LOGITS
+from grpo_lightning.head import PIECE_LOGITS, chunk_logits
 from grpo_lightning.plan.job import Job, Load
 from grpo_lightning.plan.shape import (
     LINEARS,
@@ -245,7 +245,7 @@ def attention_bytes(job: Job, load: Load) -> float:
     of its own, c for each element.
     """
     s, c = job.shape, job.compute_bytes
-    width = s.keys if job.shared and job.device == "cpu" else s.queries
+    width = s.keys if job.ragged or (job.shared and job.device == "cpu") else s.queries
     own = 0 if job.shared else load.mask * c
     kept = load.queries * (2 * s.queries * c + FLOAT * s.heads)
     return kept + 2 * c * (load.keys * s.keys + load.masked * width) + own
@@ -265,8 +265,8 @@ def layer_activations(job: Job, load: Load) -> float:
 
     Its two norms keep their input in float32 and a statistic of 4 bytes each, and n: see `normed`; the matrices their
     inputs; the MLP gate and up. A norm of queries and keys adds q = (Q + K) (4 + n) + 4 (h + k). Where prompts are
-    shared, attention's result is kept once more, in the order of the tokens, where the matrix behind it or its adapter
-    trains: o = Q c.
+    shared by rectangles, attention's result is kept once more, in the order of the tokens, where the matrix behind it
+    or its adapter trains: o = Q c.
     """
     s, c, trains = job.shape, job.compute_bytes, not job.lora_rank
     token = 2 * s.hidden * (FLOAT + normed(job, job.working_bytes)) + input_bytes(job)
@@ -274,7 +274,7 @@ def layer_activations(job: Job, load: Load) -> float:
     if s.qk_norm:
         token += (s.queries + s.keys) * (FLOAT + normed(job, c)) + FLOAT * (s.heads + s.kv_heads)
     adapted = "o_proj" in (job.lora_modules or LINEARS) and not job.adapters_copy
-    if job.shared and (trains or adapted):
+    if job.shared and not job.ragged and (trains or adapted):
         token += s.queries * c
     return load.tokens * token + attention_bytes(job, load) + cast_bytes(job)
 
@@ -294,16 +294,17 @@ def head_bytes(job: Job, load: Load) -> float:
     """The last norm T D (4 + n), its result T D r, the completion's part of it N D r, and n V floats for a chunk of n
     tokens, with half as many bytes of what is multiplied in 16 bit: in the forward pass beside a piece of as many
     probabilities, in the backward pass beside the gradient of the head, V D r, which is more; of several chunks, the
-    gradient of those before once more.
+    gradient of those before once more. On a GPU a chunk is n V c, and no gradient is beside it but one of the head.
     """
     s, r = job.shape, job.working_bytes
-    rows = max(1, CHUNK_LOGITS // s.vocabulary)
-    logits = FLOAT * min(load.completion, rows) * s.vocabulary
-    chunk = logits if job.compute_bytes == FLOAT else logits + logits // 2
-    gradient = embedding_gradient(job)
-    before = gradient if load.completion > rows else 0.0
+    rows = min(load.completion, max(1, chunk_logits(job.device) // s.vocabulary))
+    logits, gradient = FLOAT * rows * s.vocabulary, embedding_gradient(job)
     copies = (s.vocabulary + load.completion) * s.hidden * 2 if job.casts else 0
     hidden = load.tokens * s.hidden * (FLOAT + normed(job, r) + r) + load.completion * s.hidden * r
+    if job.device == "cuda":
+        return hidden + copies + job.compute_bytes * rows * s.vocabulary + gradient
+    chunk = logits if job.compute_bytes == FLOAT else logits + logits // 2
+    before = gradient if load.completion > rows else 0.0
     return hidden + copies + before + chunk + max(min(logits, FLOAT * PIECE_LOGITS), gradient)
 
 

@@ -123,10 +123,12 @@ def pass_seconds(job: Job, hardware: Hardware, efficiency: Efficiency) -> float:
     """One forward pass over the whole rollout, as so many micro-batches as are full: FLOPs / rate + weight traffic /
     bandwidth, the latter for each that is begun.
 
-    Where prompts are shared, a completion's attention has a mask, and so computes what it hides, too: that of twice S.
+    Where prompts are shared by rectangles, a completion's attention has a mask, and so computes what it hides, too:
+    that of twice S.
     """
     load, full = job.load(job.micro_batch_rows), sequences(job) / job.micro_batch_rows
-    prompts, sequence = (load.keys, 2 * job.sequence) if job.shared else (0, job.sequence)
+    prompts = load.keys if job.shared else 0
+    sequence = job.sequence * (2 if job.shared and not job.ragged else 1)
     flops = forward_flops(job, prompts, job.prompt_tokens, 0)
     flops += forward_flops(job, load.tokens - prompts, sequence, load.completion)
     reading = micro_batches(job) * weight_traffic(job) / (efficiency.bandwidth * hardware.bandwidth)
