@@ -28,18 +28,38 @@ from typing import TYPE_CHECKING, Literal, cast
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
 
-Size = Literal["tiny", "small", "mid"]
+Size = Literal["tiny", "small", "mid", "0.6b", "1.7b"]
 SIZES: dict[Size, dict[str, int]] = {
     "tiny": {"vocabulary": 64, "hidden": 128, "layers": 3, "heads": 4, "kv_heads": 4, "head_dim": 32, "mlp": 384},
     "small": {"vocabulary": 1024, "hidden": 256, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 64, "mlp": 768},
     "mid": {"vocabulary": 32000, "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 4, "head_dim": 64, "mlp": 1536},
+    "0.6b": {
+        "vocabulary": 151936,
+        "hidden": 1024,
+        "layers": 28,
+        "heads": 16,
+        "kv_heads": 8,
+        "head_dim": 128,
+        "mlp": 3072,
+    },
+    "1.7b": {
+        "vocabulary": 151936,
+        "hidden": 2048,
+        "layers": 28,
+        "heads": 16,
+        "kv_heads": 8,
+        "head_dim": 128,
+        "mlp": 6144,
+    },
 }
-"""0.65, 3.4 and 41.6 million parameters."""
+"""0.65, 3.4 and 41.6 million parameters; and for GPUs the shapes of Qwen3-0.6B and 1.7B."""
 
 LOADS: dict[Size, dict[str, int]] = {
     "tiny": {"prompts": 16, "max_tokens": 64},
     "small": {"prompts": 8, "max_tokens": 96},
     "mid": {"prompts": 2, "max_tokens": 128},
+    "0.6b": {"prompts": 16, "max_tokens": 512, "mean_tokens": 256, "shortest": 128, "longest": 256},
+    "1.7b": {"prompts": 16, "max_tokens": 512, "mean_tokens": 256, "shortest": 128, "longest": 256},
 }
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +99,10 @@ class Work:
     """Of our update."""
     precision: str = "32-true"
     """Of both sides; or `bf16-mixed`."""
+    compile: bool = False
+    """Whether our layers are compiled for the update."""
+    continuous: bool = False
+    """Whether TRL draws by transformers' continuous batching."""
     rollout: str = ""
     """`bfloat16`: our engine draws in it, whatever the precision."""
     vocabulary: int = 0
@@ -87,6 +111,11 @@ class Work:
     def __post_init__(self) -> None:
         if self.warm % self.num_iterations or self.steps % self.num_iterations:
             raise ValueError(f"--warm and --steps: give multiples of --num-iterations, {self.num_iterations}")
+
+    @property
+    def sixteen(self) -> bool:
+        """Whether products are in bfloat16."""
+        return self.precision == "bf16-mixed"
 
     @property
     def shape(self) -> dict[str, int]:
@@ -189,7 +218,11 @@ def measured(work: Work, rival: str | None, rounds: int) -> dict[str, object]:
         for number in range(rounds):
             for side in sides:
                 found[side].append(run_side(side, replace(work, seed=work.seed + number), folder))
-                print(f"{side}: {found[side][-1]['cpu_seconds_per_step']:.3f} CPU s per step", file=sys.stderr)
+                took = found[side][-1]
+                print(
+                    f"{side}: {took['seconds_per_step']:.3f} s per step, {took['cpu_seconds_per_step']:.3f} of the CPU",
+                    file=sys.stderr,
+                )
     ours = medians(found["ours"])
     document: dict[str, object] = {
         "work": asdict(work),
@@ -207,12 +240,11 @@ def measured(work: Work, rival: str | None, rounds: int) -> dict[str, object]:
 
 
 def ratios(ours: Mapping[str, float], rival: Mapping[str, float]) -> Result:
-    """How often our tokens per CPU second are theirs, and what share of their memory is ours."""
-    return {
-        "tokens_per_cpu_second": ours["tokens_per_cpu_second"] / rival["tokens_per_cpu_second"],
-        "peak_mb": ours["peak_mb"] / rival["peak_mb"],
-        "growth_mb": ours["growth_mb"] / rival["growth_mb"],
-    }
+    """How often our tokens per second are theirs, and what share of their memory is ours; on a GPU, of its own."""
+    names = ["tokens_per_cpu_second", "peak_mb", "growth_mb"]
+    if "gpu_peak_mb" in ours:
+        names = ["tokens_per_second", "gpu_peak_mb"]
+    return {name: ours[name] / rival[name] for name in names}
 
 
 def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) -> Result:
@@ -220,9 +252,10 @@ def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) ->
 
     With M elements of the layers' matrices, p prompt tokens (once for each group), c completion tokens, D the width
     and V the vocabulary, a forward pass is 2 (M (p + c) + V D c) FLOPs and the update three of them. Decoding makes
-    `max_tokens` steps at most, each reading all weights once, or 2 (M + V D) c FLOPs if that takes longer. Attention
-    is left out, so the floor is a little low.
+    `max_tokens` steps at most, each reading all weights once, on a GPU in the type they are multiplied in, or
+    2 (M + V D) c FLOPs if that takes longer. Attention is left out, so the floor is a little low.
     """
+    element = 2 if work.sixteen and work.device != "cpu" else 4
     shape = work.shape
     queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
     layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
@@ -230,7 +263,7 @@ def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) ->
     prompts = work.prompts * (work.shortest + work.longest) / 2
     completions = ours["completion_tokens"]
     forward = 2 * (matrices * (prompts + completions) + head * completions)
-    reading = work.max_tokens * 4 * (matrices + head) / limit["bytes_per_second"]
+    reading = work.max_tokens * element * (matrices + head) / limit["bytes_per_second"]
     drawing = 2 * (matrices + head) * completions / limit["flops"]
     rollout = 2 * matrices * prompts / limit["flops"] + max(reading, drawing)
     update = 3 * work.num_iterations * forward / limit["flops"]
@@ -247,7 +280,12 @@ def machine(work: Work) -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {work.threads} thread(s), torch on {work.device}"
+    cores = f"{model}, {len(os.sched_getaffinity(0))} cores, {work.threads} thread(s), torch on {work.device}"
+    if work.device == "cpu":
+        return cores
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {cores}"
 
 
 def commit() -> str:
@@ -290,8 +328,11 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     for field in fields(Work):
         if field.name != "size":
-            kind = {"int": int, "float": float, "str": str}[cast(type, field.type).__name__]
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+            name, kind = f"--{field.name.replace('_', '-')}", cast(type, field.type)
+            if kind is bool:
+                parser.add_argument(name, action="store_true", default=None)
+            else:
+                parser.add_argument(name, type=kind)
     parser.add_argument("--rival", choices=["trl"])
     parser.add_argument("--rounds", type=int, default=3, help="of each side, in turn")
     parser.add_argument("--json", type=Path, help="write the results there, too")

@@ -1,10 +1,12 @@
-"""What the sides of `bench.py` measure with: CPU time and resident memory of their own process."""
+"""What the sides of `bench.py` measure with: CPU time and memory of their own process, also on a GPU."""
 
 import os
 import resource
 import threading
 import time
 from types import TracebackType
+
+import torch
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,18 +45,27 @@ class Peak:
 
 
 class Clock:
-    """Seconds and CPU seconds from `start` to `stop`."""
+    """Seconds and CPU seconds from `start` to `stop`, when all that was asked of a GPU is done."""
 
     def start(self) -> None:
+        settle()
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
 
     def stop(self) -> None:
+        settle()
         self.seconds, self.cpu = time.perf_counter() - self._wall, cpu_seconds() - self._cpu
+
+
+def settle() -> None:
+    """Waits for the GPU, if one is used."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def figures(clock: Clock, peak: Peak, *, steps: int, tokens: int) -> dict[str, float]:
     """What both sides report. `tokens` were generated while the clock ran."""
-    return {
+    gpu = {"gpu_peak_mb": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_initialized() else {}
+    return gpu | {
         "seconds_per_step": clock.seconds / steps,
         "cpu_seconds_per_step": clock.cpu / steps,
         "tokens_per_second": tokens / clock.seconds,

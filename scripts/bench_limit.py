@@ -10,7 +10,7 @@ import torch
 
 from scripts.bench import Work
 
-SIDE, BYTES = 1536, 2**28
+SIDE, BYTES = {"cpu": 1536, "cuda": 8192}, {"cpu": 2**28, "cuda": 2**31}
 
 
 def best_seconds(call: Callable[[], object], device: str, times: int = 7) -> float:
@@ -27,12 +27,18 @@ def best_seconds(call: Callable[[], object], device: str, times: int = 7) -> flo
 
 def main(folder: Path, work: Work) -> None:
     torch.set_num_threads(work.threads)
-    one, other = torch.randn(SIDE, SIDE, device=work.device), torch.randn(SIDE, SIDE, device=work.device)
-    product = best_seconds(lambda: one @ other, work.device)
-    source = torch.ones(BYTES // 4, device=work.device)
+    print(json.dumps(limits(work.device, torch.bfloat16 if work.sixteen and work.device != "cpu" else torch.float32)))
+
+
+def limits(device: str, dtype: torch.dtype) -> dict[str, float]:
+    """FLOPs and bytes per second; a copy reads and writes."""
+    side, size = SIDE[device], BYTES[device]
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    product = best_seconds(lambda: one @ other, device)
+    source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
-    copy = best_seconds(lambda: target.copy_(source), work.device)
-    print(json.dumps({"flops": 2 * SIDE**3 / product, "bytes_per_second": 2 * BYTES / copy}))
+    copy = best_seconds(lambda: target.copy_(source), device)
+    return {"flops": 2 * side**3 / product, "bytes_per_second": 2 * size / copy}
 
 
 if __name__ == "__main__":

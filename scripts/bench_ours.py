@@ -57,7 +57,7 @@ def main(folder: Path, work: Work) -> None:
     warnings.filterwarnings("ignore")
     watch = Watch(work.warm)
     module = GRPOModule(
-        PolicyConfig(pretrained=str(folder)),
+        PolicyConfig(pretrained=str(folder), compile=work.compile),
         [RewardSpec(reward=even, inline=True)],
         group_size=work.group,
         sampling=SamplingConfig(max_tokens=work.max_tokens),

@@ -15,6 +15,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from scripts.bench import Work
 from scripts.bench_clock import Clock, Peak, figures
 
+ROWS = 16
+"""Of a forward pass on a GPU: it makes all logits of them."""
+
 tokens: list[int] = []
 
 
@@ -43,12 +46,15 @@ def main(folder: Path, work: Work) -> None:
     torch.set_num_threads(work.threads)
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
-    batch = work.prompts * work.group
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    rows = work.prompts * work.group
+    at_once = rows if work.device == "cpu" else min(rows, ROWS)
     settings = GRPOConfig(
         output_dir=str(folder / "trl"),
         use_cpu=work.device == "cpu",
-        per_device_train_batch_size=batch,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=rows // at_once,
+        use_transformers_continuous_batching=work.continuous,
         num_generations=work.group,
         max_completion_length=work.max_tokens,
         max_steps=work.warm + work.steps,
@@ -60,7 +66,7 @@ def main(folder: Path, work: Work) -> None:
         max_grad_norm=1.0,
         loss_type="dapo",
         temperature=1.0,
-        bf16=work.precision == "bf16-mixed",
+        bf16=work.sixteen,
         gradient_checkpointing=False,
         shuffle_dataset=False,
         logging_steps=10**6,
@@ -75,7 +81,7 @@ def main(folder: Path, work: Work) -> None:
         model=str(folder),
         reward_funcs=even,
         args=settings,
-        train_dataset=Dataset.from_dict({"prompt": [row["prompt"] for row in rows]}),
+        train_dataset=Dataset.from_dict({"prompt": [line["prompt"] for line in lines]}),
         processing_class=AutoTokenizer.from_pretrained(folder),
         callbacks=[watch],
     )

@@ -10,13 +10,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
+from scripts import bench_gpu
 from scripts.bench import END, SIZES, Work, floors, ratios, write_inputs
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--prompts", "2", "--group", "2", "--max-tokens", "8", "--steps", "1", "--warm", "1", "--rounds", "1"]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["tiny", "small", "mid"])
 def test_a_policy_stops_with_the_probability_asked_for(size: str, tmp_path: Path) -> None:
     """To within a tenth, and nowhere further from it than a third, so that lengths are geometric."""
     write_inputs(Work(size=size, mean_tokens=32.0), tmp_path)
@@ -73,6 +74,47 @@ def test_ratios_are_ours_over_theirs() -> None:
 def test_iterations_must_divide_the_steps() -> None:
     with pytest.raises(ValueError, match="--warm and --steps: give multiples of --num-iterations, 2"):
         Work(num_iterations=2, warm=1)
+
+
+def test_a_gpus_ratios_are_of_its_own_time_and_memory() -> None:
+    ours = {
+        "tokens_per_cpu_second": 1.0,
+        "tokens_per_second": 30.0,
+        "peak_mb": 1.0,
+        "growth_mb": 1.0,
+        "gpu_peak_mb": 5.0,
+    }
+    assert ratios(ours, ours | {"tokens_per_second": 10.0, "gpu_peak_mb": 20.0}) == {
+        "tokens_per_second": 3.0,
+        "gpu_peak_mb": 0.25,
+    }
+
+
+def test_floors_on_a_gpu_read_weights_in_the_type_they_are_multiplied_in() -> None:
+    work = Work(prompts=1, shortest=1, longest=1, max_tokens=7, device="cuda", precision="bf16-mixed")
+    fast = {"flops": 1e30, "bytes_per_second": 1.0}
+    figures = {"completion_tokens": 1.0, "rollout": 1.0, "update": 1.0}
+    assert floors(work, figures, fast)["rollout_floor"] == pytest.approx(7 * 2 * (638_976 + 8_192))
+    mixed_on_a_cpu = replace(work, device="cpu")
+    assert floors(mixed_on_a_cpu, figures, fast)["rollout_floor"] == pytest.approx(7 * 4 * (638_976 + 8_192))
+
+
+def test_a_gpus_phases_by_hand() -> None:
+    """Tiny keeps 2 x 3 layers x 4 heads x 32 numbers of a token. After 2 tokens and half of 50, each of 128 rows has 27
+    of its own, and 16 prompts have 256. A pass has 2 prompts, and completions of which all but the last token are read.
+    """
+    limit = {"flops": 1e9, "bytes_per_second": 1e9}
+    policy = bench_gpu.build("tiny", torch.float32, "cpu")
+    (step,) = bench_gpu.steps(policy, "tiny", [0], limit)
+    assert step["own_tokens"] == 27
+    assert step["bytes"] == 2 * (638_976 + 8_192) + 2 * 2 * 3 * 4 * 32 * (16 * 256 + 128 * 27)
+    assert step["reached"] == pytest.approx(step["bytes"] / step["seconds"] / 1e9)
+    found = bench_gpu.update(policy, "tiny", limit, mean=2, times=1)
+    assert 16 * (1 - 1) <= found["tokens"] - 2 * 256 <= 16 * (2 - 1)
+    read = found["tokens"] - 2 * 256
+    asked = read + 16
+    seen = 2 * 256**2 / 2 + read * 256 + read / 2
+    assert found["flops"] == 6 * (638_976 * found["tokens"] + 8_192 * asked) + 3 * 4 * 128 * 3 * seen
 
 
 @pytest.mark.parity

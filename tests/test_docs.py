@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from grpo_lightning.cli import main
-from scripts.bench import SIZES
+from scripts.bench import SIZES, Work
 from tests.dry import dry, every_setting, with_parents
 from tests.hub_rows import DEEPMATH, GSM8K, MBPP, many, write_parquet
 from tests.pages import PAGES, ROOT, Block, blocks_of, codes_of, commands_of, links_of, tables_of
@@ -125,7 +125,7 @@ def script(words: Sequence[str], marked: bool) -> None:
     """`python scripts/NAME.py ...`, in this process."""
     name = Path(words[0]).name
     if name == "bench.py":
-        benched(words)
+        benched(words, marked)
         return
     if name == "plan.py" and marked:  # all that it wants of the hub is the model's shape
         words = [*words, "--shape", "0.5b"]
@@ -151,6 +151,8 @@ def python(words: Sequence[str], marked: bool) -> None:
         assert "replay.main(" in (ROOT / "tests" / "test_faults.py").read_text(encoding="utf-8")
     elif words[:2] == ["-m", "scripts.bench_curves"]:
         draw_curves(words)
+    elif words[:2] == ["-m", "scripts.bench_gpu"]:
+        measure_gpu(words, marked)
     elif words[:2] == ["-m", "pip"]:
         pip(words[2:], marked)
     else:
@@ -158,14 +160,32 @@ def python(words: Sequence[str], marked: bool) -> None:
         assert marked, "needs the network"
 
 
-def benched(words: Sequence[str]) -> None:
-    """`bench.py` runs in test_bench.py, on small work, with each of these options; here, that its files are there."""
-    tested = (ROOT / "tests" / "test_bench.py").read_text(encoding="utf-8")
+def benched(words: Sequence[str], marked: bool) -> None:
+    """`bench.py` runs in test_bench.py, on small work, with each of these options; here, that its files are there. What
+    needs a GPU has options that are there.
+    """
     options = {word for word in words if word.startswith("--")} - {"--size"}
     assert options
-    assert all(f'"{option}"' in tested for option in options), words
+    if marked:
+        known = {f"--{field.name.replace('_', '-')}" for field in fields(Work)} | {"--rival", "--rounds"}
+        assert options <= known, options - known
+    else:
+        tested = (ROOT / "tests" / "test_bench.py").read_text(encoding="utf-8")
+        assert all(f'"{option}"' in tested for option in options), words
     assert "--size" not in words or words[words.index("--size") + 1] in SIZES
     assert "--against" not in words or Path(words[words.index("--against") + 1]).is_file()
+
+
+def measure_gpu(words: Sequence[str], marked: bool) -> None:
+    """On a CPU, with a small policy, few tokens and nothing compiled."""
+    from scripts import bench_gpu
+
+    assert marked, "needs a GPU"
+    few = ["--size", "tiny", "--device", "cpu", "--after", "0", "--mean", "8", "--times", "1", "--no-compile"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [*words[1:], *few])
+        bench_gpu.main()
+    assert Path(words[words.index("--json") + 1]).is_file()
 
 
 def draw_curves(words: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ class BuiltinGenerator:
         endings = Endings(self.policy, self.tokenizer, sampling, prefix)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         groups: dict[int, Group] = {}
-        with inference(self.policy), _cache(self.policy, sampling.max_tokens, self.dtype) as cache:
+        with inference(self.policy), open_cache(self.policy, sampling.max_tokens, self.dtype) as cache:
             decoding = Decoding(
                 cache,
                 endings,
@@ -98,7 +98,7 @@ def _shares(policy: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def _cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | None) -> Iterator[Cache]:
+def open_cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | None) -> Iterator[Cache]:
     """An empty cache for a policy that is not changed within, multiplied in this type, or as it is outside."""
     kind, shares = policy.device.type, _shares(policy)
     if dtype is None and torch.is_autocast_enabled(kind):
