@@ -133,7 +133,6 @@ class RaggedPrompts(Plan):
     """Of a span."""
     most_keys: int
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def attend(
         self,
         module: nn.Module,

@@ -1,6 +1,8 @@
 """Sequences that share a prompt see what they would see with a copy of it before each of them."""
 
-from itertools import pairwise
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from grpo_lightning.batching import micro_batches
 from grpo_lightning.logprobs import check_layout, completion_logprobs, takes_ragged
 from grpo_lightning.packing import ROOM, SLACK, Span, ragged_prompts, shared_prompts
 from tests.tiny import sample, tiny_policy
+from tests.varlen import varlen
 
+ROOT = Path(__file__).parent.parent
 SPANS = [
     Span(start=0, length=5),
     Span(start=5, length=3, prompt_start=0, prompt_length=5),
@@ -48,40 +52,6 @@ def test_each_token_sees_its_prompt_and_what_is_before_it(heads: int, key_heads:
                 scores = 0.3 * key[0, group, seen] @ query[0, head, span.start + t]
                 expected = torch.softmax(scores, dim=0) @ value[0, group, seen]
                 assert torch.allclose(found[0, span.start + t, head], expected, atol=1e-12)
-
-
-def varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    queries_until: torch.Tensor,
-    keys_until: torch.Tensor,
-    most_queries: int,
-    most_keys: int,
-    *,
-    scale: float,
-    window_size: tuple[int, int],
-    enable_gqa: bool,
-) -> torch.Tensor:
-    """torch's `varlen_attn`, for which a CPU has no kernel: its last query sees the last key, those before it less."""
-    assert enable_gqa == (query.shape[1] != key.shape[1])
-    assert queries_until.dtype == keys_until.dtype == torch.int32
-    found = []
-    for (start, end), (first, last) in zip(
-        pairwise(queries_until.tolist()), pairwise(keys_until.tolist()), strict=True
-    ):
-        assert end - start <= most_queries
-        assert last - first <= most_keys
-        q = query[start:end].transpose(0, 1)
-        k, v = (
-            states[first:last].transpose(0, 1).repeat_interleave(len(q) // states.shape[1], 0)
-            for states in (key, value)
-        )
-        ahead = torch.arange(last - first) - torch.arange(end - start)[:, None] - (last - first) + (end - start)
-        hidden = (ahead > window_size[1]) | (ahead < -window_size[0] if window_size[0] >= 0 else False)
-        scores = (scale * q @ k.mT).masked_fill(hidden, -torch.inf)
-        found.append((torch.softmax(scores, dim=-1) @ v).transpose(0, 1))
-    return torch.cat(found)
 
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(2, 2), (4, 2)])
@@ -251,3 +221,14 @@ def test_a_plan_is_kept_where_layers_are_computed_again() -> None:
         completion_logprobs(policy, batch, temperature=1.0).logprobs.sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters()]))
     assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_a_compiled_layer_is_one_graph_for_any_lengths() -> None:
+    """Compiled for the first lengths, and again for all others; log-probs and gradients stay what they are. In a
+    process of its own: torch's compiler does not follow the checks of shapes that tests are run with.
+    """
+    command = [sys.executable, "-m", "tests.compiled_layers"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    graphs, difference = done.stdout.split()
+    assert int(graphs) == 2
+    assert float(difference) < 1e-4
