@@ -40,8 +40,10 @@ class FakeRecording:
 
     made = 0
 
-    def __init__(self, work: Work, argument: Tensor) -> None:
+    def __init__(self, work: Work, argument: Tensor, pool: object) -> None:
+        assert (pool is None) == (self.made == 0), "the memory of the recording before is taken over"
         type(self).made += 1
+        self.pool = self.made
         self.argument = argument.clone()
         with Steps() as steps:
             self.results = work(self.argument)

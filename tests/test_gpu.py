@@ -71,9 +71,10 @@ def test_recorded_steps_draw_the_tokens_of_plain_ones(rows: int, monkeypatch: py
         assert one.sampler_logprobs == pytest.approx(other.sampler_logprobs, abs=1e-4)
 
 
-def test_in_16_bit_a_rollout_repeats_to_the_last_bit() -> None:
-    policy = build()
-    assert generate(policy, 32, torch.bfloat16) == generate(policy, 32, torch.bfloat16)
+@pytest.mark.parametrize(("weights", "drawn"), [("float32", torch.bfloat16), ("bfloat16", None), ("float16", None)])
+def test_in_16_bit_a_rollout_repeats_to_the_last_bit(weights: str, drawn: torch.dtype | None) -> None:
+    policy = build(getattr(torch, weights))
+    assert generate(policy, 12, drawn) == generate(policy, 12, drawn)
 
 
 GROUPS = (3, 1, 2)

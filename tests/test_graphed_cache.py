@@ -97,15 +97,16 @@ def test_only_a_change_of_rows_or_room_makes_another_recording(
     assert recording.FakeRecording.made == 3
 
 
-def test_a_recording_sees_what_changes_on_the_device_and_nothing_of_the_host() -> None:
+def test_a_recording_sees_what_changes_on_the_device_and_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in itself: adds 1, which is on the device, and 10, which the host says."""
+    monkeypatch.setattr(recording.FakeRecording, "made", 0)
     state, host = torch.zeros(2), {"ten": 10}
 
     def work(argument: torch.Tensor) -> tuple[torch.Tensor, ...]:
         state.add_(1)
         return (argument + state + host["ten"],)
 
-    recorded = recording.FakeRecording(work, torch.zeros(2))
+    recorded = recording.FakeRecording(work, torch.zeros(2), None)
     assert state.tolist() == [0, 0], "nothing is done while recording"
     host["ten"] = 1000
     assert recorded(torch.ones(2))[0].tolist() == [12, 12]
@@ -115,7 +116,7 @@ def test_a_recording_sees_what_changes_on_the_device_and_nothing_of_the_host() -
         return (argument + int(argument[0]),)
 
     with pytest.raises(AssertionError, match="reads from the device"):
-        recording.FakeRecording(reads, torch.zeros(2))
+        recording.FakeRecording(reads, torch.zeros(2), 1)
 
 
 @pytest.mark.parametrize(

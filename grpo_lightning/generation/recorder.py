@@ -1,6 +1,7 @@
 """What a device does in each step, recorded once as a CUDA graph and replayed, without Python between the kernels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,32 +19,37 @@ class Recorder:
     def __init__(self) -> None:
         self.arranged: int | None = None
         self.recording: Recording | None = None
+        self.holds = False
+        """Whether the recording is of what is arranged now."""
 
     def __call__(self, work: Work, argument: Tensor, arranged: int) -> tuple[Tensor, ...]:
         """`arranged`: another number where the work is another than at the last call, but for what it reads."""
         if arranged != self.arranged:
-            self.arranged, self.recording = arranged, None
+            self.arranged, self.holds = arranged, False
             return work(argument)
-        if self.recording is None:
-            self.recording = Recording(work, argument)
+        if self.recording is None or not self.holds:
+            before = self.recording  # whose memory the next one takes over
+            self.recording, self.holds = Recording(work, argument, None if before is None else before.pool), True
         return self.recording(argument)
 
 
 class Recording:
-    """One call of a function, to be made again with other values."""
+    """One call of a function, to be made again with other values. `pool`: memory of torch's to take, or None."""
 
-    def __init__(self, work: Work, argument: Tensor) -> None:
+    def __init__(self, work: Work, argument: Tensor, pool: Any) -> None:
         self.argument = argument.clone()
         self.graph = torch.cuda.CUDAGraph()
         current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
-            self.graph.capture_begin(capture_error_mode="thread_local")  # others may use the device meanwhile
+            # Others may use the device meanwhile.
+            self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 self.results = work(self.argument)
             finally:
                 self.graph.capture_end()
         current.wait_stream(aside)
+        self.pool = self.graph.pool()
 
     def __call__(self, argument: Tensor) -> tuple[Tensor, ...]:
         self.argument.copy_(argument)
