@@ -361,6 +361,9 @@ NOISE = re.compile(
 )
 """What jsonargparse says between the key and the mistake when a reward is wrong."""
 
+CLASSLESS = re.compile(r"key \"([\w.]+)\":.* is abstract .*NestedArg\(key='(\w+)'")
+"""What it says of a setting whose class nobody has named."""
+
 
 def config_folders(words: list[str]) -> list[str]:
     """The folders of the `--config` files, so that a `rewards` folder beside them is found from anywhere."""
@@ -372,6 +375,9 @@ def config_folders(words: list[str]) -> list[str]:
 def one_line(error: Exception) -> str:
     """The error's text on one line, with what helps where the parser only says no."""
     text = NOISE.sub("", " ".join(str(error).split()))
+    if nested := CLASSLESS.search(text):
+        key, name = nested.groups()
+        return f"{key}.{name}: is a setting of a class, which must be named first: --{key} CLASS --{key}.{name} VALUE"
     if re.search(r"unrecognized arguments: --\d", text):
         return f"{text}; a list is given as a whole, best in a further --config; KEY+ appends to it"
     return f"{text}; --help names every key" if text.startswith("unrecognized arguments: --") else text

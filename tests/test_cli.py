@@ -262,6 +262,7 @@ WRONG = [
     (["--run", "a/b"], ["run: 'a/b'", "without slashes"]),
     (["--model.rewards.0.weight", "2"], ["model.rewards", "as a whole", "KEY+"]),
     (["--model.optimiser.lr", "2"], ["model.optimiser.lr", "--help"]),
+    (["--model.engine.dtype", "bfloat16"], ["model.engine.dtype", "--model.engine CLASS"]),
     (["--trainer.strategy", "deepspeed_stage_2"], ["trainer.strategy", "DeepSpeed", "fully_sharded"]),
 ]  # fmt: skip
 
