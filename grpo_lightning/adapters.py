@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -34,6 +36,14 @@ class AdapterConfig:
             raise ValueError(f"adapter.rank: {self.rank} is refused; it must be at least 1")
         if not 0 < self.alpha < float("inf"):
             raise ValueError(f"adapter.alpha: {self.alpha} is refused; it must be positive")
+
+
+class Low(NamedTuple):
+    """What an adapter adds to x W^T: (x down^T) up^T."""
+
+    down: Float[Tensor, "R D"]
+    up: Float[Tensor, "E R"]
+    """With its scale."""
 
 
 def add_adapter(policy: PreTrainedModel, config: AdapterConfig) -> None:
@@ -86,6 +96,19 @@ def without_adapter(policy: PreTrainedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             vars(layer)["_disable_adapters"] = False
+
+
+def unadapted(module: nn.Module) -> tuple[nn.Module, Low | None]:
+    """The layer below an adapter, and the adapter; where there is none that is known, the module itself and None."""
+    if "lora_A" not in module._modules or list(module.lora_A) != [NAME]:  # type: ignore[arg-type]
+        return module, None
+    layer: Any = module
+    one, other = layer.lora_A[NAME], layer.lora_B[NAME]
+    more = layer.disable_adapters or layer.merged or NAME in layer.lora_variant or layer.active_adapters != [NAME]
+    plain = all(type(each) is nn.Linear and each.bias is None for each in (one, other))
+    if more or not plain or type(layer.lora_dropout[NAME]) is not nn.Identity:
+        return module, None
+    return layer.get_base_layer(), Low(one.weight.detach(), other.weight.detach() * layer.scaling[NAME])
 
 
 def write_adapter(policy: PreTrainedModel, folder: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from grpo_lightning.adapters import AdapterConfig, add_adapter
+from grpo_lightning.adapters import AdapterConfig, add_adapter, without_adapter
 from grpo_lightning.attention import take_plans
 from grpo_lightning.fused import fuse_layers
 from grpo_lightning.generation import Builtin, Rollout, SamplingConfig
@@ -117,9 +117,74 @@ def test_in_bfloat16_it_rounds_as_autocast_does(name: str) -> None:
     assert 0 < ours < 1.5 * theirs
 
 
-def adapted() -> PreTrainedModel:
-    policy = build("qwen3")
-    add_adapter(policy, AdapterConfig(rank=2))
+def adapted(*modules: str, weights: torch.dtype = torch.float32) -> PreTrainedModel:
+    """With an adapter that is no longer zero."""
+    policy = build("qwen3").to(weights)
+    add_adapter(policy, AdapterConfig(rank=3, alpha=5.0, modules=modules))
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.3)
+    return policy.eval()
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("modules", [(), ("q_proj", "v_proj", "down_proj"), ("k_proj", "up_proj")], ids=str)
+def test_adapters_are_added(modules: tuple[str, ...], weights: torch.dtype) -> None:
+    """To rounding, of which frozen weights of 16 bit have more; and they are not nothing."""
+    policy = adapted(*modules, weights=weights)
+    with torch.inference_mode():
+        quick = lean(policy, None)
+        assert quick is not None
+        found = logits_of(SharedCache(quick, 16, policy.device))
+        expected = logits_of(SharedCache(partial(next_logits, policy), 16, policy.device))
+        with without_adapter(policy):
+            bare = logits_of(SharedCache(partial(next_logits, policy), 16, policy.device))
+    close = 1e-4 if weights == torch.float32 else 0.05
+    for one, other, without in zip(found, expected, bare, strict=True):
+        assert float((one - other).norm() / other.norm()) < close
+        assert float((without - other).norm() / other.norm()) > 4 * close
+
+
+def test_adapters_in_bfloat16_round_as_autocast_does() -> None:
+    policy = adapted()
+    with torch.no_grad():
+        exact = logits_of(SharedCache(partial(next_logits, policy), 16, policy.device))
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = logits_of(SharedCache(partial(next_logits, policy), 16, policy.device))
+        quick = lean(policy, torch.bfloat16)
+        assert quick is not None
+        found = logits_of(SharedCache(quick, 16, policy.device))
+    ours, theirs = (
+        sum(float((one - other).square().sum()) for one, other in zip(some, exact, strict=True)) ** 0.5
+        for some in (found, rounded)
+    )
+    assert 0 < ours < 1.5 * theirs
+
+
+def without() -> PreTrainedModel:
+    """Whose adapter is off."""
+    policy = adapted()
+    for module in policy.modules():
+        if "lora_A" in module._modules:
+            vars(module)["_disable_adapters"] = True
+    return policy
+
+
+def adapted_elsewhere() -> PreTrainedModel:
+    return adapted("q_proj", "lm_head")
+
+
+def adapted_twice() -> PreTrainedModel:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    policy = adapted("q_proj")
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["q_proj"]), policy, "other")
+    return policy
+
+
+def dropping() -> PreTrainedModel:
+    policy = adapted("q_proj")
+    policy.base_model.layers[0].self_attn.q_proj.lora_dropout["default"] = nn.Dropout(0.1)
     return policy
 
 
@@ -162,8 +227,22 @@ def exact() -> PreTrainedModel:
     return build("llama").double()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT, of adapters that this project does not make
 @pytest.mark.parametrize(
-    "make", [adapted, hooked, wrapped, replaced, normed, half_biased, exact, lambda: tiny_policy("gpt2")]
+    "make",
+    [
+        without,
+        adapted_elsewhere,
+        adapted_twice,
+        dropping,
+        hooked,
+        wrapped,
+        replaced,
+        normed,
+        half_biased,
+        exact,
+        lambda: tiny_policy("gpt2"),
+    ],
 )
 def test_what_is_another_policy_is_left_alone(make: object) -> None:
     assert lean(make(), None) is None

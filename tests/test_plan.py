@@ -344,6 +344,9 @@ def test_decoding_takes_memory_by_hand() -> None:
     assert decode_bytes(job(shape=replace(TOY, kv_heads=2, head_dim=9, heads=2))) == 2 * 8 * 5 * 18 * 4
     assert kept_casts(job()) == kept_casts(job(mixed=True, fsdp=True)) == 0
     assert kept_casts(job(mixed=True)) == 2 * (240 + 40)
+    adapted = job(mixed=True, lora_rank=3)
+    assert kept_casts(adapted) == 2 * (240 + 40 + adapted.adapters)
+    assert kept_casts(replace(adapted, quantized=True)) == 2 * adapted.adapters
 
 
 def test_a_cpu_decodes_with_large_matrices_in_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,8 +356,8 @@ def test_a_cpu_decodes_with_large_matrices_in_another_layout(monkeypatch: pytest
     monkeypatch.setattr("grpo_lightning.plan.memory.LEAST", 24)
     assert packed(job(device="cpu")) == 4 * (2 * (32 + 48 + 24) + 40)
     assert packed(job(device="cpu", dtype="bfloat16")) == 2 * (2 * 120 + 40)
-    assert packed(job(device="cpu", mixed=True, lora_rank=3)) == 2 * (2 * 120 + 40)
-    assert packed(job(device="cpu", mixed=True)) == packed(job()) == 0
+    assert packed(job(device="cpu", mixed=True)) == packed(job(device="cpu", mixed=True, lora_rank=3)) == 0
+    assert packed(job()) == 0
 
 
 def test_an_engine_that_rounds_is_planned_as_mixed_precision_while_it_draws() -> None:

@@ -2,14 +2,14 @@
 
 An engine makes a pass for each token, of few rows: there, what an operation costs by itself is most of the time. So
 matrices with one input are one matrix here, and nothing is asked that the engine knows. No gradients; a policy with
-adapters, shards, quantised weights or hooks is left to transformers.
+shards, quantised weights or hooks is left to transformers.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from torch.nn.functional import linear, rms_norm
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from grpo_lightning.adapters import Low, unadapted
 from grpo_lightning.attention import Plan
 from grpo_lightning.compiling import compiles
 from grpo_lightning.fused import FusedRMSNorm, runs_as
@@ -48,6 +49,9 @@ def lean(policy: PreTrainedModel, dtype: torch.dtype | None) -> "LeanPolicy | No
     if not all(type(norm) is FusedRMSNorm or runs_as(norm, LlamaRMSNorm) for norm in norms):
         return None
     linears = [_linears(layer) for layer in model.layers]
+    known = sum(unadapted(module)[1] is not None for modules in linears for module in modules)
+    if known != sum("lora_A" in module._modules for module in policy.modules()):
+        return None
     if type(policy.get_input_embeddings()) is not nn.Embedding or not all(map(_plain, linears)):
         return None
     return LeanPolicy(policy, dtype if policy.dtype == torch.float32 else None)
@@ -55,9 +59,10 @@ def lean(policy: PreTrainedModel, dtype: torch.dtype | None) -> "LeanPolicy | No
 
 def _plain(linears: Sequence[Any]) -> bool:
     """Whether those with one input can be one matrix."""
-    if not all(type(module) is nn.Linear for module in linears):
+    below = [unadapted(module)[0] for module in linears]
+    if not all(type(module) is nn.Linear for module in below):
         return False
-    biased = [module.bias is not None for module in linears]
+    biased = [module.bias is not None for module in below]
     return len(set(biased[:3])) == len(set(biased[4:6])) == 1
 
 
@@ -213,7 +218,7 @@ def _layer(layer: Any, window: int | None, dtype: torch.dtype | None) -> _Layer:
     attention = layer.self_attn
     query, key, value, out, gate, up, down = _linears(layer)
     second, *norms = _later_norms(layer)
-    heads = [linear.out_features // attention.head_dim for linear in (query, key)]
+    heads = [module.out_features // attention.head_dim for module in (query, key)]
     weights = [norm.weight.expand(count, -1) for norm, count in zip(norms, heads, strict=False)]
     return _Layer(
         attention=attention,
@@ -239,11 +244,28 @@ def _norm(module: Any, dtype: torch.dtype | None) -> Norm:
     return Norm(weight, module.variance_epsilon, dtype or weight.dtype)
 
 
-def _product(layers: Sequence[nn.Linear], dtype: torch.dtype | None) -> Product:
-    """The outputs of these linear layers for one input, one behind the other.
+def _product(modules: Sequence[nn.Module], dtype: torch.dtype | None) -> Product:
+    """The outputs of these linear layers for one input, one behind the other, with what adapters add to them."""
+    below = [unadapted(module) for module in modules]
+    product, start = _base([cast(nn.Linear, layer) for layer, _ in below], dtype), 0
+    lows: list[tuple[slice, Low]] = []
+    for layer, low in below:
+        end = start + cast(nn.Linear, layer).out_features
+        if low is not None:
+            lows.append((slice(start, end), Low(*(each.to(dtype) for each in low))))
+        start = end
+    return partial(_adapted, product, lows) if lows else product
 
-    Copies weights where that makes it faster: on a CPU, and where they are cast anyway.
-    """
+
+def _adapted(product: Product, lows: Sequence[tuple[slice, Low]], x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B E"]:
+    y = product(x)
+    for part, (down, up) in lows:
+        y[..., part] += linear(linear(x.to(down.dtype), down), up)
+    return y
+
+
+def _base(layers: Sequence[nn.Linear], dtype: torch.dtype | None) -> Product:
+    """Copies weights where that makes it faster: on a CPU, and where they are cast anyway."""
     weights = [layer.weight.detach() for layer in layers]
     biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
     if weights[0].device.type == "cpu" or dtype is not None:

@@ -150,11 +150,12 @@ def decode_bytes(job: Job) -> float:
 
 
 def kept_casts(job: Job) -> float:
-    """2 bytes for each element of matrices and head that trains and that autocast casts: once for the rollout."""
+    """2 bytes for each element of matrices, adapters and head that autocast casts: once for the rollout."""
     if not job.casts:
         return 0.0
     s = job.shape
-    return 2 * (job.adapters if job.lora_rank else s.layers * layer_matrices(s) + s.vocabulary * s.hidden)
+    whole = 0 if job.quantized else s.layers * layer_matrices(s) + s.vocabulary * s.hidden
+    return 2.0 * (job.adapters + whole)
 
 
 def packed(job: Job) -> int:
@@ -165,8 +166,7 @@ def packed(job: Job) -> int:
         return 0
     s, sizes = job.shape, dict(zip(LINEARS, (rows * columns for rows, columns in linears(job.shape)), strict=True))
     if job.compute_bytes != FLOAT:
-        cast = job.casts and not job.lora_rank
-        return 0 if cast else 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
+        return 0 if job.casts else 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
     joined = sum(sizes.pop(name) for names in SHARING[:2] for name in names)
     rest = [size for size in sizes.values() if size >= LEAST]
     head = s.vocabulary * s.hidden
