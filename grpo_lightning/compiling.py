@@ -5,9 +5,15 @@ from functools import cache
 from importlib.util import find_spec
 from shutil import which
 
+import torch
+
+SWITCH = "GRPO_LIGHTNING_KERNELS"
+"""`0` in this variable of the environment: none are built."""
+
 
 @cache
 def compiles(device: str) -> bool:
-    """Whether this is a GPU with Triton and what Triton needs, a compiler of C."""
-    found = any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
-    return device == "cuda" and found and find_spec("triton") is not None
+    """Whether this is an NVIDIA GPU with Triton and what Triton needs, a compiler of C, and nobody is against it."""
+    compiler = any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
+    wanted = os.environ.get(SWITCH) != "0" and torch.version.hip is None
+    return device == "cuda" and wanted and compiler and find_spec("triton") is not None

@@ -53,8 +53,8 @@ def _token_logprobs(
 
 
 def takes_ragged(policy: PreTrainedModel, device: torch.device) -> bool:
-    """Whether this device, in the type it computes in now, has a kernel for sequences of any length."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+    """Whether this device, in the type it computes in now, has a kernel for sequences of any length: NVIDIA's have."""
+    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     autocast = torch.is_autocast_enabled("cuda")
     dtype = torch.get_autocast_dtype("cuda") if autocast else policy.dtype

@@ -109,6 +109,8 @@ def test_which_devices_take_sequences_of_any_length(
     policy = tiny_policy(dtype=dtype)
     policy.config.head_dim = width
     assert takes_ragged(policy, torch.device(device)) == takes
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert not takes_ragged(policy, torch.device(device))
 
 
 def test_logprobs_and_gradients_are_the_same_with_a_gpus_plan(monkeypatch: pytest.MonkeyPatch) -> None:
