@@ -9,7 +9,7 @@ import torch
 
 from grpo_lightning.batching import micro_batches, samples_of
 from grpo_lightning.generation import BuiltinGenerator, SamplingConfig
-from grpo_lightning.generation.sampling import draw, penalise_repetition, truncate, uniforms
+from grpo_lightning.generation.sampling import draw, penalise_repetition, sample, truncate, uniforms
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.types import Completion, Group, Prompt
 from tests.tiny import END, VOCABULARY, prompt, tiny_policy, tiny_tokenizer
@@ -294,3 +294,31 @@ def test_a_stop_string_that_is_a_special_token_ends_a_completion() -> None:
     for completion in completions:
         assert h not in completion.token_ids[:-1]
         assert (completion.stop_reason == "stop") == (completion.token_ids[-1] == h)
+
+
+@pytest.mark.parametrize(("strict", "warns"), [(True, False), (True, True), (False, False)])
+def test_a_draw_is_no_matter_of_deterministic_algorithms(
+    strict: bool, warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch refuses running sums on a GPU; what was asked for is so again behind a rollout, also a failed one."""
+    seen: list[bool] = []
+
+    def draws(*given: object) -> object:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        if len(seen) > 2:
+            raise KeyboardInterrupt
+        return sample(*given)
+
+    monkeypatch.setattr("grpo_lightning.generation.decoding.sample", draws)
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(strict, warn_only=warns)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            BuiltinGenerator(tiny_policy(), tiny_tokenizer()).generate(
+                [prompt("1+1=", 0)], group_size=2, sampling=SamplingConfig(max_tokens=30), seed=0
+            )
+        assert torch.are_deterministic_algorithms_enabled() == strict
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == warns
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    assert seen == [False] * 3

@@ -77,6 +77,16 @@ def test_in_16_bit_a_rollout_repeats_to_the_last_bit(weights: str, drawn: torch.
     assert generate(policy, 12, drawn) == generate(policy, 12, drawn)
 
 
+def test_a_rollout_is_drawn_under_deterministic_algorithms() -> None:
+    policy = build()
+    expected = generate(policy, 12)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert generate(policy, 12) == expected
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 GROUPS = (3, 1, 2)
 
 

@@ -67,7 +67,7 @@ class BuiltinGenerator:
         endings = Endings(self.policy, self.tokenizer, sampling, prefix)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         groups: dict[int, Group] = {}
-        with inference(self.policy), open_cache(self.policy, sampling.max_tokens, self.dtype) as cache:
+        with inference(self.policy), _sums(), open_cache(self.policy, sampling.max_tokens, self.dtype) as cache:
             decoding = Decoding(
                 cache,
                 endings,
@@ -123,6 +123,19 @@ def _cache_of(policy: LeanPolicy, max_tokens: int, device: torch.device) -> Shar
     from grpo_lightning.generation.graphed_cache import GraphedCache
 
     return GraphedCache(policy, max_tokens, device)
+
+
+@contextmanager
+def _sums() -> Iterator[None]:
+    """Lets a GPU add up probabilities under `trainer.deterministic`. torch refuses its running sums of floats as a
+    whole, but those of a draw are short enough for one block of threads, so their order is always the same.
+    """
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
 @contextmanager
