@@ -117,6 +117,20 @@ def test_in_bfloat16_it_rounds_as_autocast_does(name: str) -> None:
     assert 0 < ours < 1.5 * theirs
 
 
+def test_a_head_that_is_more_than_a_product_gets_what_it_would_get_without_a_type() -> None:
+    """It is the model's own, which no autocast casts for it here: float32, of what layers in bfloat16 leave."""
+    policy = build("llama")
+    head = policy.get_output_embeddings()
+    head.bias = nn.Parameter(torch.linspace(0, 100, head.out_features))
+    quick = lean(policy, torch.bfloat16)
+    assert quick is not None
+    with torch.inference_mode():
+        logits = SharedCache(quick, 16, policy.device).admit([[3, 4]], 1)
+        head.bias.zero_()
+        plain = SharedCache(quick, 16, policy.device).admit([[3, 4]], 1)
+    assert torch.allclose(logits - plain, torch.linspace(0, 100, head.out_features), atol=1e-3)
+
+
 def adapted(*modules: str, weights: torch.dtype = torch.float32) -> PreTrainedModel:
     """With an adapter that is no longer zero."""
     policy = build("qwen3").to(weights)

@@ -88,8 +88,8 @@ class LeanPolicy:
         self.embedding: Product = policy.get_input_embeddings()
         self.rotary = model.rotary_emb
         self.layers = [_layer(layer, window, dtype) for layer in model.layers[: config.num_hidden_layers]]
-        self.norm = _norm(model.norm, dtype)
         plain = plain_head(policy) is not None
+        self.norm = _norm(model.norm, dtype if plain else None)
         head = policy.get_output_embeddings()
         self.head: Product = _product([head], dtype) if plain else partial(project, policy)
 
