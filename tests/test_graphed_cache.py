@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedModel
 
 from grpo_lightning.attention import take_plans
-from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig, engine
+from grpo_lightning.generation import BuiltinGenerator, Rollout, SamplingConfig, engine, recorder
 from grpo_lightning.generation.lean import LeanPolicy, lean
 from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.seeding import seeded
@@ -95,6 +96,27 @@ def test_only_a_change_of_rows_or_room_makes_another_recording(
     found = generate(tiny_policy("qwen3"))
     assert {len(completion.token_ids) for completion in completions(found)} == {17}
     assert recording.FakeRecording.made == 3
+
+
+def test_all_recordings_are_made_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuBLAS keeps memory for each stream that it meets, until the process ends."""
+    device = torch.device("cuda", 0)
+    made: list[SimpleNamespace] = []
+
+    def stream(device: torch.device) -> SimpleNamespace:
+        made.append(SimpleNamespace(device=device, wait_stream=lambda other: None))
+        return made[-1]
+
+    current = SimpleNamespace(device=device, wait_stream=lambda other: None)
+    graph = SimpleNamespace(capture_begin=lambda **_: None, capture_end=lambda: None, pool=lambda: (0, 1))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: current)
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda aside: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    for _ in range(3):
+        assert recorder.Recording(lambda x: (2 * x,), torch.ones(2), None).results[0].tolist() == [2, 2]
+    assert len(made) == 1
+    recorder._aside.cache_clear()
 
 
 def test_a_recording_sees_what_changes_on_the_device_and_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

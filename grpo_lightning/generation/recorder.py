@@ -1,6 +1,8 @@
 """What a device does in each step, recorded once as a CUDA graph and replayed, without Python between the kernels."""
 
+import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,7 +41,8 @@ class Recording:
     def __init__(self, work: Work, argument: Tensor, pool: Any) -> None:
         self.argument = argument.clone()
         self.graph = torch.cuda.CUDAGraph()
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        current = torch.cuda.current_stream()
+        aside = _aside(current.device, threading.get_ident())
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             # Others may use the device meanwhile.
@@ -55,3 +58,9 @@ class Recording:
         self.argument.copy_(argument)
         self.graph.replay()
         return self.results
+
+
+@cache
+def _aside(device: torch.device, thread: int) -> torch.cuda.Stream:
+    """One for all recordings: a library of products keeps a workspace for each stream that it meets, of 32 MiB."""
+    return torch.cuda.Stream(device)
