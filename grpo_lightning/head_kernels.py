@@ -17,7 +17,8 @@ def summary(
     rows, vocabulary = logits.shape
     found = torch.empty((3, rows), dtype=torch.float32, device=logits.device)
     given = logits, targets, found, 1 / temperature, logits.stride(0), rows, vocabulary
-    _summary[(rows,)](*given, block=_block(vocabulary), num_warps=8)
+    with torch.cuda.device_of(logits):  # a kernel starts on the current device
+        _summary[(rows,)](*given, block=_block(vocabulary), num_warps=8)
     logprobs, entropy, log_sum = found
     return logprobs, entropy, log_sum
 
@@ -34,20 +35,21 @@ def gradient(
     """As of `head`."""
     rows, vocabulary = logits.shape
     block = _block(vocabulary)
-    _gradient[(rows, triton.cdiv(vocabulary, block))](
-        logits,
-        targets,
-        entropy.contiguous(),
-        log_sum.contiguous(),
-        of_logprobs.contiguous(),
-        of_logprobs if of_entropy is None else of_entropy.contiguous(),
-        1 / temperature,
-        logits.stride(0),
-        vocabulary,
-        has_entropy=of_entropy is not None,
-        block=block,
-        num_warps=8,
-    )
+    with torch.cuda.device_of(logits):
+        _gradient[(rows, triton.cdiv(vocabulary, block))](
+            logits,
+            targets,
+            entropy.contiguous(),
+            log_sum.contiguous(),
+            of_logprobs.contiguous(),
+            of_logprobs if of_entropy is None else of_entropy.contiguous(),
+            1 / temperature,
+            logits.stride(0),
+            vocabulary,
+            has_entropy=of_entropy is not None,
+            block=block,
+            num_warps=8,
+        )
     return logits
 
 

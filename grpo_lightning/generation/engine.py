@@ -104,7 +104,8 @@ def open_cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | No
     if dtype is None and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
     if shares and (quick := lean(policy, dtype)) is not None:
-        with torch.inference_mode(), torch.autocast(kind, enabled=False):
+        here = torch.cuda.device_of(next(policy.parameters()))  # where kernels of Triton and recordings are
+        with torch.inference_mode(), torch.autocast(kind, enabled=False), here:
             yield _cache_of(quick, max_tokens, policy.device)
         return
     with _casting(kind, dtype), packed_weights(policy), ExitStack() as stack:
