@@ -18,12 +18,15 @@ from torch import Tensor
 from grpo_lightning.generation.where import Where
 
 FEWEST = 16
-"""Queries of a program: a matrix unit takes no fewer."""
+"""Queries of a program: a matrix unit takes no fewer, nor fewer channels or keys."""
 
 MOST = 64
 
 PLACES = 64
-"""Keys that a program takes at once."""
+"""Keys that a program takes at once, in 16 bit."""
+
+WIDE = 128
+"""Channels of more than which both are fewer: most GPUs have 99 KiB of shared memory for a program."""
 
 WAVES = 4
 """Programs for each multiprocessor, so that none waits long for the others at the end."""
@@ -95,7 +98,10 @@ def _cut(
     ratio, sixteen = heads // key_heads, query.dtype.itemsize == 2
     assert query.stride()[1:] == (width, 1)
     assert part.keys.stride() == part.values.stride()
-    queries = min(MOST, max(FEWEST, triton.next_power_of_2(part.most * ratio)))
+    padded = max(FEWEST, triton.next_power_of_2(width))
+    share = max(1, padded // WIDE)
+    queries = max(FEWEST, min(MOST // share, triton.next_power_of_2(part.most * ratio)))
+    places = max(FEWEST, (PLACES if sixteen else PLACES // 2) // share)
     _stretches[(count, key_heads, splits * triton.cdiv(part.most * ratio, queries))](
         query,
         *part[:-1],
@@ -111,9 +117,9 @@ def _cut(
         splits,
         ratio=ratio,
         width=width,
-        padded=triton.next_power_of_2(width),
+        padded=padded,
         queries=queries,
-        places=PLACES if sixteen else PLACES // 2,
+        places=places,
         precision="tf32" if sixteen else "ieee",
         num_warps=4,
         num_stages=3 if sixteen else 2,
@@ -209,7 +215,7 @@ def _together(
     padded: tl.constexpr,
 ):
     """The stretches of one row and head, weighed by their sums."""
-    place = tl.program_id(0)
+    place = tl.program_id(0).to(tl.int64)
     part, channel = tl.arange(0, padded_parts), tl.arange(0, padded)
     at = part * rows_heads + place
     logarithm = tl.load(weight + at, mask=part < parts, other=float("-inf"))
