@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.backends.cuda import is_flash_attention_available
 from transformers import PreTrainedModel
 
 from grpo_lightning.attention import no_mask, takes_plans
@@ -53,14 +54,20 @@ def _token_logprobs(
 
 
 def takes_ragged(policy: PreTrainedModel, device: torch.device) -> bool:
-    """Whether this device, in the type it computes in now, has a kernel for sequences of any length: NVIDIA's have."""
-    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
+    """Whether this device, in the type it computes in now, has a kernel for sequences of any length.
+
+    It takes heads of one width, keys and values alike. That of AMD is another one, which was never tried.
+    """
+    if device.type != "cuda" or torch.version.hip is not None or not is_flash_attention_available():
+        return False
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return False
     autocast = torch.is_autocast_enabled("cuda")
     dtype = torch.get_autocast_dtype("cuda") if autocast else policy.dtype
     config = policy.config.get_text_config(decoder=True)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return dtype in (torch.bfloat16, torch.float16) and width % 8 == 0 and width <= 256
+    others = any(getattr(config, name, None) for name in ("v_head_dim", "global_head_dim"))
+    return dtype in (torch.bfloat16, torch.float16) and not others and width % 8 == 0 and width <= 256
 
 
 def sample_logprobs(

@@ -106,11 +106,31 @@ def test_which_devices_take_sequences_of_any_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr("grpo_lightning.logprobs.is_flash_attention_available", lambda: True)
     policy = tiny_policy(dtype=dtype)
     policy.config.head_dim = width
     assert takes_ragged(policy, torch.device(device)) == takes
     monkeypatch.setattr(torch.version, "hip", "6.4")
     assert not takes_ragged(policy, torch.device(device))
+
+
+def test_a_build_without_the_kernel_and_heads_of_several_widths_are_left_to_rectangles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DeepSeek's keys are wider than its values; Gemma 4 has layers of wider heads; AMD's kernel is another."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr("grpo_lightning.logprobs.is_flash_attention_available", lambda: True)
+    policy, device = tiny_policy(dtype=torch.bfloat16), torch.device("cuda")
+    assert takes_ragged(policy, device)
+    for name in ("v_head_dim", "global_head_dim"):
+        setattr(policy.config, name, 128)
+        assert not takes_ragged(policy, device)
+        setattr(policy.config, name, None)
+    with monkeypatch.context() as amd:
+        amd.setattr(torch.version, "hip", "6.4")
+        assert not takes_ragged(policy, device)
+    monkeypatch.setattr("grpo_lightning.logprobs.is_flash_attention_available", lambda: False)
+    assert not takes_ragged(policy, device)
 
 
 def test_logprobs_and_gradients_are_the_same_with_a_gpus_plan(monkeypatch: pytest.MonkeyPatch) -> None:
