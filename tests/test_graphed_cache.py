@@ -98,6 +98,48 @@ def test_only_a_change_of_rows_or_room_makes_another_recording(
     assert recording.FakeRecording.made == 3
 
 
+def test_a_recording_without_room_is_made_again_when_torch_has_given_back_what_it_kept(
+    graphed: type[SharedCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a step was recorded, and none of it done: the tokens are those of the shared cache all the same."""
+    expected = generate(tiny_policy("qwen3"))
+    full = True
+
+    class Crowded(recording.FakeRecording):
+        def __init__(self, work: recorder.Work, argument: torch.Tensor) -> None:
+            super().__init__(work, argument)
+            if full:
+                raise torch.OutOfMemoryError
+
+    def give_back() -> None:
+        nonlocal full
+        full = False
+
+    monkeypatch.setattr(recorder, "Recording", Crowded)
+    monkeypatch.setattr(torch.cuda, "empty_cache", give_back)
+    monkeypatch.setattr(engine, "_cache_of", graphed)
+    found = generate(tiny_policy("qwen3"))
+    assert not full
+    assert [one.token_ids for one in completions(found)] == [one.token_ids for one in completions(expected)]
+
+
+def test_what_goes_wrong_in_a_recording_is_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt() -> None:
+        raise RuntimeError("capture was invalidated")
+
+    def wrong(argument: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise ValueError("this")
+
+    stream = SimpleNamespace(device=torch.device("cuda", 0), wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(recorder, "_aside", lambda *_: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda aside: nullcontext())
+    graph = SimpleNamespace(capture_begin=lambda **_: None, capture_end=spoilt)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    with pytest.raises(ValueError, match="this"):
+        recorder.Recording(wrong, torch.ones(2))
+
+
 def test_all_recordings_are_made_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """cuBLAS keeps memory for each stream that it meets, until the process ends."""
     device = torch.device("cuda", 0)

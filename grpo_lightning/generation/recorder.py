@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -30,8 +31,7 @@ class Recorder:
             self.arranged, self.holds = arranged, False
             return work(argument)
         if self.recording is None or not self.holds:
-            before = self.recording  # whose memory the next one takes over
-            self.recording, self.holds = Recording(work, argument, None if before is None else before.pool), True
+            self.recording, self.holds = _recorded(work, argument, self.recording), True
         return self.recording(argument)
 
 
@@ -49,8 +49,11 @@ class Recording:
             self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 self.results = work(self.argument)
-            finally:
-                self.graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # that nothing was recorded, which says less
+                    self.graph.capture_end()
+                raise
+            self.graph.capture_end()
         current.wait_stream(aside)
         self.pool = self.graph.pool()
 
@@ -58,6 +61,19 @@ class Recording:
         self.argument.copy_(argument)
         self.graph.replay()
         return self.results
+
+
+def _recorded(work: Work, argument: Tensor, before: Recording | None) -> Recording:
+    """In the memory of the one before. If that is short, at the second try: while it records, torch gives back nothing
+    that it keeps for later.
+    """
+    pool = None if before is None else before.pool
+    try:
+        return Recording(work, argument, pool)
+    except torch.OutOfMemoryError:
+        pass
+    torch.cuda.empty_cache()
+    return Recording(work, argument, pool)
 
 
 @cache
