@@ -40,8 +40,9 @@ def token_logprobs(
     Logits are overwritten, so a hook on the head that wants them must copy them.
     """
     vocabulary = policy.config.get_text_config(decoder=True).vocab_size
-    rows = max(1, chunk_logits(hidden.device.type) // vocabulary)
     weight = plain_head(policy)
+    most = CHUNK_LOGITS if weight is None else chunk_logits(hidden.device.type)
+    rows = max(1, most // vocabulary)
     if weight is not None and (len(targets) > rows or (len(targets) > 0 and _built(hidden))):
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
@@ -60,7 +61,7 @@ def token_logprobs(
 
 
 def chunk_logits(device: str) -> int:
-    """Held at once, by the type of the device."""
+    """Held at once, by the type of the device, of a head that is a product; of others autograd keeps more than one."""
     return CHUNK_LOGITS if device == "cpu" else GPU_CHUNKS * CHUNK_LOGITS
 
 

@@ -114,3 +114,26 @@ def test_one_chunk_of_logits_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -
     watched("gradient")
     gradients(torch.float32, plain=True, entropy=True, rows=4, monkeypatch=monkeypatch)
     assert len(made) == 6
+
+
+def test_a_gpus_chunks_are_for_heads_whose_backward_pass_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """11 tokens: in chunks of 4 that a GPU holds, or of 1 where autograd keeps more than logits of each."""
+    held: list[int] = []
+
+    def watched(name: str) -> None:
+        plain = getattr(module, name)
+
+        def call(logits: torch.Tensor, *given: object) -> object:
+            held.append(len(logits))
+            return plain(logits, *given)
+
+        monkeypatch.setattr(module, name, call)
+
+    watched("summary")
+    watched("distribution")
+    monkeypatch.setattr(module, "chunk_logits", lambda device: 4 * len(VOCABULARY))
+    gradients(torch.float64, plain=True, entropy=False, rows=1, monkeypatch=monkeypatch)
+    assert held == [4, 4, 4, 4, 3, 3], "summary, and distribution for it"
+    held.clear()
+    gradients(torch.float64, plain=False, entropy=False, rows=1, monkeypatch=monkeypatch)
+    assert held == [1] * 11 * 2, "forward, and again before backward"
