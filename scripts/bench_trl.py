@@ -16,7 +16,7 @@ from scripts.bench import Work
 from scripts.bench_clock import Clock, Peak, figures
 
 ROWS = 16
-"""Of a forward pass on a GPU: it makes all logits of them."""
+"""Of a forward pass on a GPU, at most: it makes all logits of them."""
 
 tokens: list[int] = []
 
@@ -48,7 +48,7 @@ def main(folder: Path, work: Work) -> None:
     logging.disable(logging.WARNING)
     lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     rows = work.prompts * work.group
-    at_once = rows if work.device == "cpu" else min(rows, ROWS)
+    at_once = rows if work.device == "cpu" else max(n for n in range(1, ROWS + 1) if rows % n == 0)
     settings = GRPOConfig(
         output_dir=str(folder / "trl"),
         use_cpu=work.device == "cpu",
