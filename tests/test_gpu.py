@@ -14,6 +14,7 @@ from grpo_lightning.attention import take_plans
 from grpo_lightning.batching import micro_batches
 from grpo_lightning.fused import fuse_layers
 from grpo_lightning.generation import BuiltinGenerator, SamplingConfig, engine
+from grpo_lightning.generation.recorder import Recording
 from grpo_lightning.generation.shared_cache import SharedCache
 from grpo_lightning.generation.where import Where
 from grpo_lightning.head import token_logprobs
@@ -85,6 +86,25 @@ def test_a_rollout_is_drawn_under_deterministic_algorithms() -> None:
         assert generate(policy, 12) == expected
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_the_policy_need_not_be_on_the_current_device() -> None:
+    expected = generate(build(), 32)
+    assert generate(build().to("cuda:1"), 32) == expected
+
+
+def test_recordings_leave_no_memory_behind() -> None:
+    """Of a product, for which cuBLAS wants a workspace."""
+    weight = torch.randn((512, 512), device="cuda")
+    weight @ weight  # what is built at the first call cannot be recorded
+
+    def held() -> int:
+        Recording(lambda x: (x @ weight,), weight)(weight)
+        return torch.cuda.memory_allocated()
+
+    first = held()
+    assert [held() for _ in range(3)] == [first] * 3
 
 
 GROUPS = (3, 1, 2)
