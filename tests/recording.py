@@ -3,14 +3,14 @@
 As on a GPU, nothing is done while it is recorded, and whatever the function learnt from the host stays what it was.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from grpo_lightning.generation.recorder import Work
+from grpo_lightning.generation.recorder import Recording, Work
 
 READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.nonzero.default"}
 """What waits for the device, which no recording may."""
@@ -35,15 +35,15 @@ class Steps(TorchDispatchMode):
         return result
 
 
-class FakeRecording:
+class FakeRecording(Recording):
     """In place of `recorder.Recording`."""
 
-    made = 0
+    pools: ClassVar[list[object]] = []
+    """The memory that each was offered."""
 
     def __init__(self, work: Work, argument: Tensor, pool: object) -> None:
-        assert (pool is None) == (self.made == 0), "the memory of the recording before is taken over"
-        type(self).made += 1
-        self.pool = self.made
+        self.pools.append(pool)
+        self.pool = len(self.pools)
         self.argument = argument.clone()
         with Steps() as steps:
             self.results = work(self.argument)

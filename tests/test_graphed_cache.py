@@ -33,7 +33,7 @@ def graphed(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SharedCache]]:
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(multi_processor_count=4), raising=True
     )
     monkeypatch.setattr("grpo_lightning.generation.recorder.Recording", recording.FakeRecording)
-    monkeypatch.setattr(recording.FakeRecording, "made", 0)
+    monkeypatch.setattr(recording.FakeRecording, "pools", [])
     from grpo_lightning.generation.graphed_cache import GraphedCache
 
     monkeypatch.setattr(GraphedCache, "growth", 5)
@@ -78,7 +78,7 @@ def test_tokens_and_logprobs_are_those_of_the_shared_cache(
     expected = generate(policy, **settings)
     monkeypatch.setattr(engine, "_cache_of", graphed)
     found = generate(policy, **settings)
-    assert recording.FakeRecording.made > 0
+    assert recording.FakeRecording.pools
     for one, other in zip(completions(found), completions(expected), strict=True):
         assert one.token_ids == other.token_ids
         assert one.sampler_logprobs == pytest.approx(other.sampler_logprobs, abs=1e-4)
@@ -95,7 +95,7 @@ def test_only_a_change_of_rows_or_room_makes_another_recording(
     monkeypatch.setattr("grpo_lightning.generation.completions.end_token_ids", lambda *_: {10**6})
     found = generate(tiny_policy("qwen3"))
     assert {len(completion.token_ids) for completion in completions(found)} == {17}
-    assert recording.FakeRecording.made == 3
+    assert recording.FakeRecording.pools == [None, 1, 2], "each takes over the memory of the one before"
 
 
 def test_a_recording_without_room_is_made_again_when_torch_has_given_back_what_it_kept(
@@ -106,8 +106,8 @@ def test_a_recording_without_room_is_made_again_when_torch_has_given_back_what_i
     full = True
 
     class Crowded(recording.FakeRecording):
-        def __init__(self, work: recorder.Work, argument: torch.Tensor) -> None:
-            super().__init__(work, argument)
+        def __init__(self, work: recorder.Work, argument: torch.Tensor, pool: object) -> None:
+            super().__init__(work, argument, pool)
             if full:
                 raise torch.OutOfMemoryError
 
@@ -120,6 +120,26 @@ def test_a_recording_without_room_is_made_again_when_torch_has_given_back_what_i
     monkeypatch.setattr(engine, "_cache_of", graphed)
     found = generate(tiny_policy("qwen3"))
     assert not full
+    assert [one.token_ids for one in completions(found)] == [one.token_ids for one in completions(expected)]
+
+
+def test_where_recordings_fail_steps_are_made_as_they_are(
+    graphed: type[SharedCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the driver has against them; said once."""
+    expected = generate(tiny_policy("qwen3"))
+
+    class Refused(recording.FakeRecording):
+        def __init__(self, work: recorder.Work, argument: torch.Tensor, pool: object) -> None:
+            super().__init__(work, argument, pool)
+            raise RuntimeError("operation not permitted\nwhen a stream is capturing")
+
+    monkeypatch.setattr(recorder, "Recording", Refused)
+    monkeypatch.setattr(engine, "_cache_of", graphed)
+    with pytest.warns(UserWarning, match=r"one by one, not as CUDA graphs: operation not permitted$") as said:
+        found = generate(tiny_policy("qwen3"))
+    assert len(said) == 1
+    assert len(recording.FakeRecording.pools) == 1
     assert [one.token_ids for one in completions(found)] == [one.token_ids for one in completions(expected)]
 
 
@@ -137,22 +157,29 @@ def test_what_goes_wrong_in_a_recording_is_what_is_said(monkeypatch: pytest.Monk
     graph = SimpleNamespace(capture_begin=lambda **_: None, capture_end=spoilt)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
     with pytest.raises(ValueError, match="this"):
-        recorder.Recording(wrong, torch.ones(2))
+        recorder.Recording(wrong, torch.ones(2), None)
 
 
 def test_all_recordings_are_made_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """cuBLAS keeps memory for each stream that it meets, until the process ends."""
     device = torch.device("cuda", 0)
-    made: list[SimpleNamespace] = []
+    made: list[object] = []
 
-    def stream(device: torch.device) -> SimpleNamespace:
-        made.append(SimpleNamespace(device=device, wait_stream=lambda other: None))
-        return made[-1]
+    class Stream(torch.cuda.Stream):
+        def __new__(cls, device: torch.device) -> "Stream":
+            made.append(object.__new__(cls))
+            return made[-1]
+
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def wait_stream(self, other: object) -> None:
+            """There is nothing to wait for."""
 
     current = SimpleNamespace(device=device, wait_stream=lambda other: None)
     graph = SimpleNamespace(capture_begin=lambda **_: None, capture_end=lambda: None, pool=lambda: (0, 1))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: current)
-    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda aside: nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
     for _ in range(3):
@@ -163,7 +190,7 @@ def test_all_recordings_are_made_on_one_stream(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_recording_sees_what_changes_on_the_device_and_nothing_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in itself: adds 1, which is on the device, and 10, which the host says."""
-    monkeypatch.setattr(recording.FakeRecording, "made", 0)
+    monkeypatch.setattr(recording.FakeRecording, "pools", [])
     state, host = torch.zeros(2), {"ten": 10}
 
     def work(argument: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -1,6 +1,7 @@
 """What a device does in each step, recorded once as a CUDA graph and replayed, without Python between the kernels."""
 
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -16,7 +17,8 @@ Work = Callable[[Tensor], tuple[Tensor, ...]]
 class Recorder:
     """Calls work as it is, or, from the second time on that nothing was arranged anew, by a recording of it.
 
-    The first time also builds the kernels that the recording needs. Results stay valid until the next call.
+    The first time also builds the kernels that the recording needs. Results stay valid until the next call. Where a
+    recording fails, which nothing of the work may have been done by, all is called as it is.
     """
 
     def __init__(self) -> None:
@@ -24,15 +26,23 @@ class Recorder:
         self.recording: Recording | None = None
         self.holds = False
         """Whether the recording is of what is arranged now."""
+        self.fails = False
 
     def __call__(self, work: Work, argument: Tensor, arranged: int) -> tuple[Tensor, ...]:
         """`arranged`: another number where the work is another than at the last call, but for what it reads."""
         if arranged != self.arranged:
             self.arranged, self.holds = arranged, False
             return work(argument)
-        if self.recording is None or not self.holds:
-            self.recording, self.holds = _recorded(work, argument, self.recording), True
-        return self.recording(argument)
+        if not self.holds and not self.fails:
+            try:
+                self.recording, self.holds = _recorded(work, argument, self.recording), True
+            except RuntimeError as error:
+                self.recording, self.fails = None, True
+                said = str(error).partition("\n")[0]
+                warnings.warn(
+                    f"steps of this rollout are launched one by one, not as CUDA graphs: {said}", stacklevel=2
+                )
+        return work(argument) if self.recording is None else self.recording(argument)
 
 
 class Recording:
