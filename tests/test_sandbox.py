@@ -5,19 +5,21 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rewards.sandbox import Fence, SandboxError, close_pools, run_tests
 from rewards.sandboxing.classes import class_names
-from rewards.sandboxing.pool import pool_for
+from rewards.sandboxing.pool import NotStarted, Server, ServerBroken, pool_for
 from tests.sandbox_honest import MODULES, PROGRAMS
 from tests.sandbox_hostile import ATTEMPTS, CHEATS, PRINTED
 
@@ -344,8 +346,35 @@ def test_a_killed_server_is_replaced() -> None:
         with contextlib.suppress(ProcessLookupError):  # it ends with the one that started it
             os.kill(process, signal.SIGKILL)
     _await_end_of(set(servers))
-    assert all(run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]).passed for _ in range(8))
+    verdicts = [run_tests(SUM, [{"stdin": "1 2", "stdout": "3"}]) for _ in range(8)]
+    assert all(verdict.passed for verdict in verdicts), verdicts
     assert run_tests("x = 1", "assert x").passed
+
+
+@pytest.mark.parametrize(
+    ("reads", "stops", "kind"),
+    [(False, False, NotStarted), (False, True, NotStarted), (True, False, ServerBroken), (True, True, ServerBroken)],
+)
+def test_a_server_that_ends_before_it_reads_has_started_nothing(
+    reads: bool, stops: bool, kind: type[Exception]
+) -> None:
+    """Killed, its end of the socket may still be open for a moment: the request is sent, and lost. One that was read
+    may have run, and is not run again, whatever was lost behind it.
+    """
+    server = object.__new__(Server)
+    server._only_asked = False
+    server._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with server._socket, open(os.devnull) as null:
+        server.start("program", 1.0, [null.fileno()])
+        if reads:
+            theirs.recv(10_000)
+            if stops:
+                server.stop()
+        theirs.close()
+        lost = server.stop if stops and not reads else partial(server.finish, 1.0)
+        with pytest.raises(ServerBroken) as caught:
+            lost()
+        assert caught.type is kind
 
 
 @pytest.mark.parametrize(

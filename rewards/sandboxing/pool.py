@@ -90,6 +90,7 @@ class Server:
     def __init__(self, role: str, fence: Fence, forbid: tuple[str, ...]) -> None:
         self._directory = tempfile.mkdtemp(prefix="sandbox-")
         private = os.path.join(self._directory, "private")
+        self._only_asked = False
         if os.getuid() == 0:
             os.chmod(self._directory, 0o711)
         config = {"role": role, "memory": fence.memory, "disk": fence.disk, "forbidden": forbid, "directory": private}
@@ -126,11 +127,13 @@ class Server:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
         except OSError as error:
             raise NotStarted(f"the server is gone: {error}") from None
+        self._only_asked = True
 
     def stop(self) -> None:
         """Kill what runs, if it still does."""
         with self._failures():
             self._socket.send(b"stop")
+        self._only_asked = False
 
     def finish(self, seconds: float) -> Report:
         """How the run ended, once its process is gone."""
@@ -170,8 +173,14 @@ class Server:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
+        """A socket is reset if its other end was closed before it had read all: where that is only the request to
+        start, nothing was.
+        """
         try:
             yield
+        except ConnectionResetError as error:
+            kind = NotStarted if self._only_asked else ServerBroken
+            raise kind(f"the server is gone: {error}") from None
         except (OSError, ValueError, AssertionError) as error:
             raise ServerBroken(f"{type(error).__name__}: {error}") from None
 
