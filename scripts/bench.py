@@ -26,7 +26,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
-    from transformers import Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
 Size = Literal["tiny", "small", "mid", "0.6b", "1.7b"]
 SIZES: dict[Size, dict[str, int]] = {
@@ -123,15 +123,11 @@ class Work:
         return SIZES[self.size] | ({"vocabulary": self.vocabulary} if self.vocabulary else {})
 
 
-def write_inputs(work: Work, folder: Path) -> None:
-    """The policy, its tokenizer and the prompts, for both sides."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+def qwen3(shape: Mapping[str, int], *, max_position_embeddings: int) -> "Qwen3Config":
+    """Of this shape, with tied embeddings and the special tokens of here."""
+    from transformers import Qwen3Config
 
-    shape = work.shape
-    torch.manual_seed(work.seed)
-    config = Qwen3Config(
+    return Qwen3Config(
         vocab_size=shape["vocabulary"],
         hidden_size=shape["hidden"],
         intermediate_size=shape["mlp"],
@@ -139,13 +135,30 @@ def write_inputs(work: Work, folder: Path) -> None:
         num_attention_heads=shape["heads"],
         num_key_value_heads=shape["kv_heads"],
         head_dim=shape["head_dim"],
-        max_position_embeddings=work.longest + work.max_tokens,
+        max_position_embeddings=max_position_embeddings,
         tie_word_embeddings=True,
         eos_token_id=END,
         pad_token_id=PAD,
         bos_token_id=BEGIN,
     )
-    policy = Qwen3ForCausalLM(config)
+
+
+def weights_of(shape: Mapping[str, int]) -> tuple[int, int]:
+    """Elements of the layers' matrices, and of the head."""
+    queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
+    return shape["layers"] * layer, shape["vocabulary"] * shape["hidden"]
+
+
+def write_inputs(work: Work, folder: Path) -> None:
+    """The policy, its tokenizer and the prompts, for both sides."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+    shape = work.shape
+    torch.manual_seed(work.seed)
+    policy = Qwen3ForCausalLM(qwen3(shape, max_position_embeddings=work.longest + work.max_tokens))
     make_stop(policy, work.mean_tokens)
     policy.save_pretrained(folder)
     words = {word: i for i, word in enumerate(SPECIAL)} | {f"t{i}": i for i in range(3, shape["vocabulary"])}
@@ -256,10 +269,7 @@ def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) ->
     2 (M + V D) c FLOPs if that takes longer. Attention is left out, so the floor is a little low.
     """
     element = 2 if work.sixteen and work.device != "cpu" else 4
-    shape = work.shape
-    queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
-    layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
-    matrices, head = shape["layers"] * layer, shape["vocabulary"] * shape["hidden"]
+    matrices, head = weights_of(work.shape)
     prompts = work.prompts * (work.shortest + work.longest) / 2
     completions = ours["completion_tokens"]
     forward = 2 * (matrices * (prompts + completions) + head * completions)

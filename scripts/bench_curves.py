@@ -15,7 +15,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from scripts.bench import Result, Work, commit, machine, run_side, write_inputs
+from scripts.bench import Result, Work, commit, machine, run_side, weights_of, write_inputs
 
 BASE = Work(size="small", prompts=8, group=8, max_tokens=64, mean_tokens=1e9, steps=2, warm=1)
 """Random policies that never stop: every completion has `max_tokens` tokens."""
@@ -34,10 +34,7 @@ def measured(work: Work) -> Result:
 
 def weights_mb(work: Work) -> float:
     """Weights, gradients and AdamW's two moments, in float32."""
-    shape = work.shape
-    queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
-    layer = shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
-    return 16 * (shape["layers"] * layer + shape["vocabulary"] * shape["hidden"]) / 2**20
+    return 16 * sum(weights_of(work.shape)) / 2**20
 
 
 def points(works: Sequence[Work], x: str) -> list[dict[str, float]]:

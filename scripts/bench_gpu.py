@@ -19,7 +19,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from grpo_lightning.attention import take_plans
 from grpo_lightning.batching import Sample, micro_batches
@@ -28,7 +28,7 @@ from grpo_lightning.generation.engine import open_cache
 from grpo_lightning.generation.recorder import Recorder
 from grpo_lightning.logprobs import completion_logprobs
 from grpo_lightning.sharding import layers_of
-from scripts.bench import SIZES, Result, Size, Work, commit, machine
+from scripts.bench import SIZES, Result, Size, Work, commit, machine, qwen3, weights_of
 from scripts.bench_clock import settle
 from scripts.bench_limit import best_seconds, limits
 
@@ -43,30 +43,13 @@ COMPLETION = 990
 
 def build(size: Size, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """A Qwen3 of this size with random weights."""
-    shape = SIZES[size]
-    config = Qwen3Config(
-        vocab_size=shape["vocabulary"],
-        hidden_size=shape["hidden"],
-        intermediate_size=shape["mlp"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["kv_heads"],
-        head_dim=shape["head_dim"],
-        tie_word_embeddings=True,
-    )
+    config = qwen3(SIZES[size], max_position_embeddings=2**15)
     torch.manual_seed(0)
     with torch.device(device):
         policy: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     take_plans(policy)
     fuse_layers(policy)
     return policy
-
-
-def matrices(size: Size) -> int:
-    """Elements of the layers' matrices."""
-    shape = SIZES[size]
-    queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
-    return shape["layers"] * shape["hidden"] * (2 * queries + 2 * keys + 3 * shape["mlp"])
 
 
 def words(count: int, size: Size, draw: torch.Generator) -> tuple[int, ...]:
@@ -76,7 +59,7 @@ def words(count: int, size: Size, draw: torch.Generator) -> tuple[int, ...]:
 def steps(policy: PreTrainedModel, size: Size, after: Sequence[int], limit: Result) -> list[Result]:
     """Seconds of a step, and the bytes that it must read, over seconds, beside a copy's."""
     shape, draw = SIZES[size], torch.Generator().manual_seed(0)
-    weights = 2 * (matrices(size) + shape["vocabulary"] * shape["hidden"])
+    weights = 2 * sum(weights_of(shape))
     token = 2 * 2 * shape["layers"] * shape["kv_heads"] * shape["head_dim"]
     found: list[Result] = []
     with open_cache(policy.eval(), after[-1] + 2 * STEPS + 2, torch.bfloat16) as cache:
@@ -131,8 +114,8 @@ def update(policy: PreTrainedModel, size: Size, limit: Result, *, mean: int, tim
     spans = batch.spans or ()
     seen = sum(span.prompt_length * span.length + span.length**2 / 2 for span in spans)
     attention = 4 * shape["heads"] * shape["head_dim"] * shape["layers"] * seen
-    head = shape["vocabulary"] * shape["hidden"] * len(batch.targets)
-    flops = 3 * (2 * (matrices(size) * batch.input_ids.numel() + head) + attention)
+    matrices, head = weights_of(shape)
+    flops = 3 * (2 * (matrices * batch.input_ids.numel() + head * len(batch.targets)) + attention)
     policy.train()
 
     def once() -> None:
