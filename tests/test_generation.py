@@ -311,10 +311,11 @@ def test_a_draw_is_no_matter_of_deterministic_algorithms(
 
     monkeypatch.setattr("grpo_lightning.generation.decoding.sample", draws)
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    policy = tiny_policy().train()
     torch.use_deterministic_algorithms(strict, warn_only=warns)
     try:
         with pytest.raises(KeyboardInterrupt):
-            BuiltinGenerator(tiny_policy(), tiny_tokenizer()).generate(
+            BuiltinGenerator(policy, tiny_tokenizer()).generate(
                 [prompt("1+1=", 0)], group_size=2, sampling=SamplingConfig(max_tokens=30), seed=0
             )
         assert torch.are_deterministic_algorithms_enabled() == strict
@@ -322,3 +323,4 @@ def test_a_draw_is_no_matter_of_deterministic_algorithms(
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
     assert seen == [False] * 3
+    assert policy.training, "as before, too"

@@ -61,13 +61,12 @@ class BuiltinGenerator:
         prefix: str = "",
         finished: Callable[[int, Group], None] | None = None,
     ) -> Rollout:
-        was_training = self.policy.training
-        self.policy.eval()
         started = time.perf_counter()
         endings = Endings(self.policy, self.tokenizer, sampling, prefix)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         groups: dict[int, Group] = {}
-        with inference(self.policy), _sums(), open_cache(self.policy, sampling.max_tokens, self.dtype) as cache:
+        room = sampling.max_tokens
+        with _drawing(self.policy), inference(self.policy), open_cache(self.policy, room, self.dtype) as cache:
             decoding = Decoding(
                 cache,
                 endings,
@@ -82,7 +81,6 @@ class BuiltinGenerator:
                 groups[i] = Group(prompt=prompts[i], completions=completions)
                 if finished is not None:
                     finished(i, groups[i])
-        self.policy.train(was_training)
         return Rollout(
             groups=tuple(groups[i] for i in range(len(prompts))),
             prefill_seconds=decoding.prefill_seconds,
@@ -127,15 +125,20 @@ def _cache_of(policy: LeanPolicy, max_tokens: int, device: torch.device) -> Shar
 
 
 @contextmanager
-def _sums() -> Iterator[None]:
-    """Lets a GPU add up probabilities under `trainer.deterministic`. torch refuses its running sums of floats as a
-    whole, but those of a draw are short enough for one block of threads, so their order is always the same.
+def _drawing(policy: PreTrainedModel) -> Iterator[None]:
+    """Out of training mode, and free to add up probabilities under `trainer.deterministic`; as before again behind it.
+
+    torch refuses a GPU's running sums of floats as a whole, but those of a draw are short enough for one block of
+    threads, so their order is always the same.
     """
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    trains = policy.training
     torch.use_deterministic_algorithms(False)
+    policy.eval()
     try:
         yield
     finally:
+        policy.train(trains)
         torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
