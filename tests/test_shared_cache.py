@@ -63,6 +63,29 @@ def test_tokens_and_logprobs_are_those_of_a_plain_cache(family: str, settings: d
         assert one.sampler_logprobs == pytest.approx(other.sampler_logprobs, abs=2e-5)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "mixed"])
+@pytest.mark.parametrize("max_rows", [64, 7])
+def test_room_that_grows_changes_nothing(family: str, max_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By 1 token, and by 5, so that it ends with completions, behind them, or behind some of them."""
+    expected = completions(generate(build(family, "eager"), max_rows=max_rows))
+    for growth in (1, 5):
+        monkeypatch.setattr(SharedCache, "growth", growth)
+        found = completions(generate(build(family), max_rows=max_rows))
+        assert [completion.token_ids for completion in found] == [completion.token_ids for completion in expected]
+
+
+def test_room_grows_by_an_eighth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 8 by 8 to 64, then by 8 for each 64, and never beyond what is asked for."""
+    monkeypatch.setattr(SharedCache, "growth", 8)
+    cache = SharedCache(lambda *call: torch.zeros((1, 4)), 190, torch.device("cpu"))
+    cache.filled, cache.room = [0], 8
+    rooms = []
+    for _ in range(190):
+        cache.begin()
+        rooms.append(cache.room)
+    assert sorted(set(rooms)) == [*range(8, 129, 8), 144, 160, 176, 190]
+
+
 @pytest.mark.parametrize("family", ["mistral", "mixed"])
 def test_logprobs_behind_windows_are_the_models_own(family: str) -> None:
     policy = build(family)

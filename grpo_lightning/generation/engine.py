@@ -22,7 +22,7 @@ from grpo_lightning.generation.cache import Cache
 from grpo_lightning.generation.completions import Endings
 from grpo_lightning.generation.contract import Engine, Rollout, SamplingConfig
 from grpo_lightning.generation.decoding import Decoding
-from grpo_lightning.generation.lean import LeanPolicy, lean
+from grpo_lightning.generation.lean import LENGTH_BOUND, LeanPolicy, lean
 from grpo_lightning.generation.packed_weights import packed_weights
 from grpo_lightning.generation.padded_cache import PaddedCache
 from grpo_lightning.generation.shared_cache import SharedCache
@@ -117,7 +117,7 @@ def open_cache(policy: PreTrainedModel, max_tokens: int, dtype: torch.dtype | No
 
 def _cache_of(policy: LeanPolicy, max_tokens: int, device: torch.device) -> SharedCache:
     """One that records its steps, where kernels can be built and the policy reads nothing back within a step."""
-    if not compiles(device.type) or policy.rotary.rope_type in ("dynamic", "longrope"):
+    if not compiles(device.type) or policy.rotary.rope_type in LENGTH_BOUND:
         return SharedCache(policy, max_tokens, device)
     from grpo_lightning.generation.graphed_cache import GraphedCache
 

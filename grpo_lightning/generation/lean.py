@@ -27,6 +27,9 @@ from grpo_lightning.policy import plain_head, project
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
+LENGTH_BOUND = ("dynamic", "longrope")
+"""Kinds of positions whose angles depend on the longest sequence, which the module reads back from the device."""
+
 Product = Callable[[Tensor], Tensor]
 
 
@@ -100,9 +103,7 @@ class LeanPolicy:
         alone = ids.shape[1] == 1
         small = compiled() if alone and compiles(ids.device.type) else PLAIN
         x, y = self.embedding(ids), None
-        cos, sin = self.rotary(x, positions)
-        half = cos.shape[-1] // 2
-        turn = cos[:, :, None], torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)[:, :, None]
+        turn = _turn(self.rotary, x, positions)
         for layer in self.layers:
             x, y = layer(x, y, turn, plan, small)
         if not alone:
@@ -110,6 +111,18 @@ class LeanPolicy:
             x, y = x[at, last][:, None], None if y is None else y[at, last][:, None]
         logits = self.head(small.added(x, y, *self.norm)[1][:, 0])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _turn(
+    rotary: Any, x: Float[Tensor, "B T M"], positions: Int[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B T 1 D"], Float[Tensor, "B T 1 D"]]:
+    """Cosine and sine of each position's angles, twice; the first of the sines negated."""
+    if rotary.rope_type in LENGTH_BOUND:
+        cos, sin = (both.chunk(2, dim=-1)[0] for both in rotary(x, positions))
+    else:
+        angles = positions[..., None] * rotary.inv_freq.float()
+        cos, sin = ((f(angles) * rotary.attention_scaling).to(x.dtype) for f in (torch.cos, torch.sin))
+    return torch.cat([cos, cos], dim=-1)[:, :, None], torch.cat([-sin, sin], dim=-1)[:, :, None]
 
 
 class Norm(NamedTuple):

@@ -5,8 +5,8 @@ in one matrix product, and one softmax goes over both parts. So nothing of a pro
 mask is handed to the model, and rows come and go without a copy of the prompt.
 
 Letters beside those of the project: G groups held, B rows; J key heads, H = J R query heads; L tokens of the longest
-prompt held, O of the longest completion so far. A slot is a row's place in its group, S those of the largest group:
-scores are kept by slots, and what the slots behind a group's last row hold is never read.
+prompt held, O tokens of room for a completion, C = L + O. A slot is a row's place in its group, S those of the largest
+group: scores are kept by slots, and what the slots behind a group's last row hold is never read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -72,8 +72,9 @@ class SharedCache(Plan, Cache):
     """Rows lie in the order of their groups, groups in the order in which they were admitted."""
 
     joins = True
-    growth = 32
-    """Tokens by which the room for completions grows. Rows end all the while, so few ever need all of it."""
+    growth = 16
+    """Tokens by which the room for completions grows, or an eighth, if that is more: rows end all the while, so few
+    ever need all of it; and all of it is multiplied, for memory with gaps is read at half the speed."""
 
     def __init__(self, forward: Forward, max_tokens: int, device: torch.device) -> None:
         self.forward, self.device, self.max_tokens = forward, device, max_tokens
@@ -82,8 +83,12 @@ class SharedCache(Plan, Cache):
         self.completions: dict[nn.Module, States] = {}
         """Of each layer; those of a row are at the front of `room`."""
         self.room = 0
-        self.masks: dict[int | None, Tensor | None] = {}
-        """Of this step, by the layers' window."""
+        self.level: int | None = None
+        """The place of all rows' new tokens, if it is one."""
+        self.since: Int[Tensor, "B C"] | None = None
+        """How many of its own tokens a row has before the one that first sees a place; made when it is asked for."""
+        self.masks: dict[int | None, Bool[Tensor, "G 1 S 1 C"]] = {}
+        """What is not seen in this step, by the layers' window."""
         self.lengths: list[int] = []
         """Of each group, its prompt's tokens."""
         self.groups: list[int] = []
@@ -118,11 +123,8 @@ class SharedCache(Plan, Cache):
             for module, (keys, values) in self.prompts.items():
                 self.prompts[module] = keys.index_select(0, index), values.index_select(0, index)
         index = torch.tensor(rows, dtype=torch.long, device=self.device)
-        longest = max(self.filled)
         for module, (keys, values) in self.completions.items():
-            for states in (keys, values):  # the buffers stay until they are extended
-                states[: len(rows), :, :longest] = states[:, :, :longest].index_select(0, index)
-            self.completions[module] = keys[: len(rows)], values[: len(rows)]
+            self.completions[module] = keys.index_select(0, index), values.index_select(0, index)
         place = {group: i for i, group in enumerate(left)}
         self.lengths = [self.lengths[group] for group in left]
         self.groups = [place[self.groups[row]] for row in rows]
@@ -132,8 +134,10 @@ class SharedCache(Plan, Cache):
     def begin(self) -> None:
         """Makes room for one token more of each row; before each step."""
         if max(self.filled) == self.room:
-            self._extend(len(self.filled), min(self.room + self.growth, self.max_tokens))
+            more = max(self.growth, self.room // 64 * 8)
+            self._extend(len(self.filled), min(self.room + more, self.max_tokens))
         self.filled = [length + 1 for length in self.filled]
+        self.level = self.filled[0] - 1 if min(self.filled) == max(self.filled) else None
         self.masks.clear()
 
     def step(self, tokens: Int[Tensor, " B"]) -> Float[Tensor, "B V"]:
@@ -173,9 +177,8 @@ class SharedCache(Plan, Cache):
         of_prompt = _products(asked.reshape(len(keys), -1, width), keys, scaling).view(*asked.shape[:-1], -1)
         of_own = _products(queries.flatten(0, 1), own_keys, scaling).unflatten(0, (batch, heads))
         scores = torch.cat([of_prompt, self.slots.spread(of_own).transpose(1, 2)], dim=-1)
-        length, own = keys.shape[1], own_keys.shape[1]
-        if (hidden := self._mask(window, length, own)) is not None:
-            scores.masked_fill_(hidden, -torch.inf)
+        length = keys.shape[1]
+        scores.masked_fill_(self._mask(window, length), -torch.inf)
         weights = torch.softmax(scores, dim=-1).to(value.dtype)
         shared = torch.bmm(weights[..., :length].flatten(2, 3).flatten(0, 1), values).view(*scores.shape[:-1], -1)
         of_own = self.slots.gather(weights[..., length:].transpose(1, 2)).flatten(0, 1)
@@ -188,51 +191,55 @@ class SharedCache(Plan, Cache):
             shapes = ((len(new), new.shape[1], self.room, new.shape[3]) for new in (key, value))
             keys, values = (value.new_zeros(shape) for shape in shapes)
             self.completions[module] = keys, values
-        longest = max(self.filled)
-        level = longest == min(self.filled)
-        last = longest - 1
         for states, new in zip(self.completions[module], (key, value), strict=True):
-            if level:
-                states[:, :, last] = new[:, :, 0]
+            if self.level is not None:
+                states[:, :, self.level] = new[:, :, 0]
             else:
                 states[self.rows, :, self.columns] = new[:, :, 0].to(states.dtype)
-        keys, values = (states[:, :, :longest].flatten(0, 1) for states in self.completions[module])
+        keys, values = (states.flatten(0, 1) for states in self.completions[module])
         return keys, values
 
-    def _mask(self, window: int | None, length: int, own: int) -> Bool[Tensor, "G 1 S 1 C"] | None:
-        """What is not seen: what is behind a shorter prompt or completion, and what lies before the window.
+    def _mask(self, window: int | None, length: int) -> Bool[Tensor, "G 1 S 1 C"]:
+        """What is behind a shorter prompt or a row's own tokens, and what lies before the window.
 
-        None where all is seen. Layers of the same window share it.
+        Layers of the same window share it.
         """
-        if window is not None and max(self.lengths) + own <= window:
+        if window is not None and max(self.lengths) + self.room <= window:
             window = None
         if window not in self.masks:
-            level = min(self.lengths) == length and min(self.filled) == own
-            hidden = None if level and window is None else self._hidden(window, length, own)
-            self.masks[window] = None if hidden is None else self.slots.spread(hidden)[:, None, :, None]
+            self.since = self._since(length) if self.since is None else self.since
+            hidden = self.since > self.columns[:, None]
+            if window is not None:
+                own = self.columns[:, None]
+                place = torch.arange(length + self.room, device=self.device)
+                position = torch.where(place < length, place - self.prompt_lengths[:, None], place - length)
+                hidden |= position <= own - window
+            self.masks[window] = self.slots.spread(hidden)[:, None, :, None]
         return self.masks[window]
 
-    def _hidden(self, window: int | None, length: int, own: int) -> Bool[Tensor, "B C"]:
-        prompt = self.prompt_lengths[:, None]
-        last = prompt + self.columns[:, None]
-        place = torch.arange(length + own, device=self.device)
-        position = torch.where(place < length, place, place - length + prompt)
-        hidden = ((place >= prompt) & (place < length)) | (position > last)
-        return hidden if window is None else hidden | (position <= last - window)
+    def _since(self, length: int) -> Int[Tensor, "B C"]:
+        """`max_tokens`, which no row has before its last, for a place behind its prompt."""
+        place = torch.arange(length, device=self.device)
+        prompt = torch.where(place < self.prompt_lengths[:, None], 0, self.max_tokens)
+        own = torch.arange(self.room, device=self.device).expand(len(prompt), -1)
+        return torch.cat([prompt, own], dim=1)
 
     def _extend(self, rows: int, room: int) -> None:
         """Moves what is held into buffers for so many rows and tokens: zeros, for a weight of 0 times NaN is NaN."""
-        longest, self.room = max(self.filled, default=0), room
+        longest, self.room, self.since = max(self.filled, default=0), room, None
         self.arranged += 1
         for module, pair in self.completions.items():
-            keys, values = (states.new_zeros((rows, states.shape[1], room, states.shape[3])) for states in pair)
+            keys, values = (states.new_empty((rows, states.shape[1], room, states.shape[3])) for states in pair)
             for states, new in zip(pair, (keys, values), strict=True):
                 new[: len(self.filled), :, :longest] = states[:, :, :longest]
+                new[: len(self.filled), :, longest:] = 0
+                new[len(self.filled) :] = 0
             self.completions[module] = keys, values
 
     def _arrange(self) -> None:
         """What follows from `lengths`, `groups` and `filled`, on the device."""
         self.arranged += 1
+        self.since = None
         self.slots = slots_of(self.groups, len(self.lengths), self.device)
         self.rows = torch.arange(len(self.groups), device=self.device)
         lengths = [self.lengths[group] for group in self.groups]
