@@ -114,8 +114,8 @@ def samples_of(groups: Sequence[Group], keep: Bool[np.ndarray, "P G"]) -> list[S
     samples = []
     for number, group in enumerate(groups):
         for j, completion in enumerate(group.completions):
-            logprobs = torch.tensor(completion.sampler_logprobs, dtype=torch.float32)
-            counted = torch.isfinite(logprobs).nonzero().squeeze(1)
+            logprobs = np.array(completion.sampler_logprobs, dtype=np.float32)
+            counted = np.flatnonzero(np.isfinite(logprobs))
             if keep[number, j] and len(counted):
                 samples.append(
                     Sample(
@@ -123,8 +123,8 @@ def samples_of(groups: Sequence[Group], keep: Bool[np.ndarray, "P G"]) -> list[S
                         completion_ids=completion.token_ids,
                         group=number,
                         sample=j,
-                        counted=counted,
-                        sampler_logprobs=logprobs[counted],
+                        counted=torch.from_numpy(counted),
+                        sampler_logprobs=torch.from_numpy(logprobs[counted]),
                         advantages=torch.zeros(len(counted)),
                     )
                 )
@@ -233,8 +233,8 @@ def _micro_batch(samples: Sequence[Sample], order: Sequence[int], layout: Layout
         input_ids=rows.input_ids,
         position_ids=rows.position_ids,
         spans=rows.spans,
-        predictors=torch.cat([before[s.counted] for s, before in zip(chosen, rows.before, strict=True)]),
-        targets=torch.cat([torch.tensor(s.completion_ids)[s.counted] for s in chosen]),
+        predictors=_counted(chosen, rows.before),
+        targets=_counted(chosen, [np.array(s.completion_ids, dtype=np.int64) for s in chosen]),
         lengths=torch.tensor([len(sample.counted) for sample in chosen]),
         group_tokens=torch.tensor([sample.group_tokens for sample in chosen]),
         advantages=torch.cat([sample.advantages for sample in chosen]),
@@ -246,6 +246,11 @@ def _micro_batch(samples: Sequence[Sample], order: Sequence[int], layout: Layout
     )
 
 
+def _counted(chosen: Sequence[Sample], values: Sequence[Int[np.ndarray, " _"]]) -> Int[Tensor, " N"]:
+    """Of each completion's values those of tokens that train."""
+    return torch.from_numpy(np.concatenate([each[s.counted.numpy()] for s, each in zip(chosen, values, strict=True)]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rows:
     """How a layout lays sequences out."""
@@ -253,7 +258,7 @@ class _Rows:
     input_ids: Int[Tensor, "R C"]
     position_ids: Int[Tensor, "R C"] | None = None
     spans: tuple[Span, ...] | None = None
-    before: list[Int[Tensor, " _"]]
+    before: list[Int[np.ndarray, " _"]]
     """For each sequence, where the token before each token of its completion stands in the flattened `input_ids`."""
 
 
@@ -277,9 +282,9 @@ def _packed(chosen: Sequence[Sample]) -> _Rows:
 def _shared(chosen: Sequence[Sample]) -> _Rows:
     """Sequences of one prompt are neighbours; the prompt stands before the first of them."""
     ids: list[int] = []
-    positions: list[Tensor] = []
+    positions: list[np.ndarray] = []
     spans: list[Span] = []
-    before: list[Tensor] = []
+    before: list[np.ndarray] = []
     prompt = Span(start=0, length=0)
     for place, sample in enumerate(chosen):
         length, own = len(sample.prompt_ids), sample.read_ids
@@ -287,21 +292,22 @@ def _shared(chosen: Sequence[Sample]) -> _Rows:
             prompt = Span(start=len(ids), length=length)
             spans.append(prompt)
             ids += sample.prompt_ids
-            positions.append(torch.arange(length))
-        before.append(torch.cat([torch.tensor([prompt.start + length - 1]), len(ids) + torch.arange(len(own))]))
+            positions.append(np.arange(length))
+        run = np.arange(len(own))
+        before.append(np.append(prompt.start + length - 1, len(ids) + run))
         spans.append(Span(start=len(ids), length=len(own), prompt_start=prompt.start, prompt_length=length))
         ids += own
-        positions.append(length + torch.arange(len(own)))
+        positions.append(length + run)
     return _Rows(
         input_ids=torch.tensor(ids)[None],
-        position_ids=torch.cat(positions)[None],
+        position_ids=torch.from_numpy(np.concatenate(positions))[None],
         spans=tuple(spans),
         before=before,
     )
 
 
-def _run(start: int, sample: Sample) -> Int[Tensor, " L"]:
-    return start + torch.arange(len(sample.completion_ids))
+def _run(start: int, sample: Sample) -> Int[np.ndarray, " L"]:
+    return start + np.arange(len(sample.completion_ids))
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

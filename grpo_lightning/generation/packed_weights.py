@@ -39,11 +39,13 @@ def packed_weights(policy: nn.Module) -> Iterator[None]:
 def packed_product(
     weight: Float[Tensor, "E D"], bias: Float[Tensor, " E"] | None, dtype: torch.dtype
 ) -> Callable[[Tensor], Tensor]:
-    """x -> x weight^T + bias in this type, packed if that gains."""
+    """x -> x weight^T + bias in this type; on a CPU the weight is packed, if that gains, or transposed in memory."""
     weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     if packs(weight, dtype):
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
         return partial(_linear, weight, bias, dtype)
+    if weight.device.type == "cpu":
+        weight = weight.T.contiguous().T
     return lambda x: linear(x.to(dtype), weight, bias)
 
 

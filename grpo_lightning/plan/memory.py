@@ -11,7 +11,6 @@ longest sequences, and completions that all reach the limit.
 """
 
 from grpo_lightning.generation import SamplingConfig
-from grpo_lightning.generation.packed_weights import LEAST
 from grpo_lightning.generation.sampling import BLOCK
 from grpo_lightning.generation.shared_cache import PREFILL_TOKENS
 from grpo_lightning.head import PIECE_LOGITS, chunk_logits
@@ -159,18 +158,13 @@ def kept_casts(job: Job) -> float:
 
 
 def packed(job: Job) -> int:
-    """On a CPU, c for each element of a matrix that decoding has in another layout: in float32 of those with the same
-    input, which become one, and of other large ones; in 16 bit of all, unless they are cast anyway: see `kept_casts`.
+    """On a CPU, c for each element of a matrix, which decoding has in another layout, unless it is cast anyway: see
+    `kept_casts`.
     """
-    if job.device != "cpu" or job.quantized:
+    if job.device != "cpu" or job.quantized or job.casts:
         return 0
-    s, sizes = job.shape, dict(zip(LINEARS, (rows * columns for rows, columns in linears(job.shape)), strict=True))
-    if job.compute_bytes != FLOAT:
-        return 0 if job.casts else 2 * (s.layers * sum(sizes.values()) + s.vocabulary * s.hidden)
-    joined = sum(sizes.pop(name) for names in SHARING[:2] for name in names)
-    rest = [size for size in sizes.values() if size >= LEAST]
-    head = s.vocabulary * s.hidden
-    return FLOAT * (s.layers * (joined + sum(rest)) + head * (head >= LEAST))
+    s = job.shape
+    return job.compute_bytes * (s.layers * layer_matrices(s) + s.vocabulary * s.hidden)
 
 
 WORK = (prefill_bytes, decode_bytes, sampling_bytes)
