@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grpo_lightning.evaluation import Answers, EvaluationConfig, HeldOut, Measure, Measured, evaluate
+from grpo_lightning.freed_memory import keep_freed_memory
 from grpo_lightning.generation import Builtin, Engine, Rollout, SamplingConfig
 from grpo_lightning.logprobs import check_layout
 from grpo_lightning.optimization import UpdateConfig
@@ -60,6 +61,8 @@ class PolicyModule(LightningModule):
         if self.policy is not None:
             return
         config = self.policy_config
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         self.tokenizer = load_tokenizer(
             config.pretrained, revision=config.revision, trust_remote_code=config.trust_remote_code
         )

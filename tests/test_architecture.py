@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = [
     {"compiling", "waiting", "symptoms", "trust", "watch", "types", "seeding", "tasks", "parts", "pareto"},
-    {"statistics", "measures", "rollout_files"},
+    {"statistics", "measures", "rollout_files", "freed_memory"},
     {"hub", "ranks", "adapters", "attention", "fused", "sharding", "shares", "saving", "interruption"},
     {"policy", "rows", "sources", "workers", "pool", "ray_pool", "advantages", "ways"},
     {
