@@ -145,7 +145,7 @@ def added(
 ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B T M"]]:
     """x + y, and that normed."""
     x = x if y is None else x + y
-    return x, rms_norm(x, weight.shape, weight, eps).to(dtype)
+    return x, _normed(x, weight, eps).to(dtype)
 
 
 def turned(
@@ -157,9 +157,25 @@ def turned(
 ) -> Float[Tensor, "B T HJ D"]:
     """Queries and keys, normed if there are weights for that, and turned by their positions."""
     qk = states.to(cos.dtype)
-    if weights is not None:
-        qk = rms_norm(qk, qk.shape[-1:], None, eps).mul_(weights)
+    if weights is not None and eps is not None:
+        qk = _normed(qk, weights, eps)
     return torch.addcmul(qk * cos, qk.roll(qk.shape[-1] // 2, -1), sin).to(states.dtype)
+
+
+def _normed(x: Float[Tensor, "*B D"], weights: Float[Tensor, "*W D"], eps: float) -> Float[Tensor, "*B D"]:
+    """x w (mean x^2 + eps)^-1/2; on a CPU in fewer operations than torch's, with the mean as a product."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        alike = weights.dim() == 1
+        y = rms_norm(x, x.shape[-1:], weights if alike else None, eps)
+        return y if alike else y.mul_(weights)
+    share, offset = _mean(x.shape[-1], eps)
+    scale = torch.addmv(offset, x.square().flatten(0, -2), share).rsqrt_()
+    return x.mul(scale.view(*x.shape[:-1], 1)).mul_(weights)
+
+
+@cache
+def _mean(width: int, eps: float) -> tuple[Float[Tensor, " D"], Float[Tensor, " 1"]]:
+    return torch.full((width,), 1 / width), torch.full((1,), eps)
 
 
 def gated(both: Float[Tensor, "B T II"], act: Product) -> Float[Tensor, "B T I"]:
