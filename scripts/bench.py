@@ -249,6 +249,7 @@ def measured(work: Work, rival: str | None, rounds: int) -> dict[str, object]:
     if rival:
         document |= {"rival": {"name": rival} | medians(found[rival])}
         document["ratio"] = ratios(ours, medians(found[rival]))
+        document["ratio_range"] = ranges([ratios(*both) for both in zip(*found.values(), strict=True)])
     return document
 
 
@@ -258,6 +259,11 @@ def ratios(ours: Mapping[str, float], rival: Mapping[str, float]) -> Result:
     if "gpu_peak_mb" in ours:
         names = ["tokens_per_second", "gpu_peak_mb"]
     return {name: ours[name] / rival[name] for name in names}
+
+
+def ranges(rounds: Sequence[Result]) -> dict[str, tuple[float, float]]:
+    """Of each ratio the smallest and the largest of any round: how much of it is the machine's mood."""
+    return {name: (min(each[name] for each in rounds), max(each[name] for each in rounds)) for name in rounds[0]}
 
 
 def floors(work: Work, ours: Mapping[str, float], limit: Mapping[str, float]) -> Result:
@@ -329,8 +335,10 @@ def show(document: Mapping[str, object]) -> None:
     console.print(
         f"this machine: {limit['flops'] / 1e9:.1f} GFLOP/s, {limit['bytes_per_second'] / 1e9:.1f} GB/s copied"
     )
+    spread = cast(dict[str, tuple[float, float]], document.get("ratio_range", {}))
     for name, value in cast(Result, document.get("ratio", {})).items():
-        console.print(f"ratio of medians, {name}: {value:.2f}")
+        between = "; in single rounds {:.2f} to {:.2f}".format(*spread[name]) if name in spread else ""
+        console.print(f"ratio of medians, {name}: {value:.2f}{between}")
 
 
 def main() -> None:

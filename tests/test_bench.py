@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from scripts import bench_gpu
-from scripts.bench import END, SIZES, Work, floors, ratios, write_inputs
+from scripts.bench import END, SIZES, Work, floors, ranges, ratios, write_inputs
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--prompts", "2", "--group", "2", "--max-tokens", "8", "--steps", "1", "--warm", "1", "--rounds", "1"]
@@ -69,6 +69,10 @@ def test_ratios_are_ours_over_theirs() -> None:
     ours = {"tokens_per_cpu_second": 30.0, "peak_mb": 100.0, "growth_mb": 10.0}
     rival = {"tokens_per_cpu_second": 10.0, "peak_mb": 200.0, "growth_mb": 40.0}
     assert ratios(ours, rival) == {"tokens_per_cpu_second": 3.0, "peak_mb": 0.5, "growth_mb": 0.25}
+
+
+def test_a_ratios_range_is_that_of_the_rounds() -> None:
+    assert ranges([{"a": 3.0, "b": 0.5}, {"a": 2.0, "b": 0.6}]) == {"a": (2.0, 3.0), "b": (0.5, 0.6)}
 
 
 def test_iterations_must_divide_the_steps() -> None:
@@ -130,6 +134,7 @@ def test_both_sides_run_and_what_they_wrote_can_be_compared_with(tmp_path: Path)
     assert wanted <= document["ours"].keys()
     assert wanted <= document["rival"].keys()
     assert document["ratio"] == ratios(document["ours"], document["rival"])
+    assert set(document["ratio_range"]) == set(document["ratio"])
     assert 2 * 2 <= document["ours"]["completion_tokens"] <= 2 * 2 * 8
     assert {"commit", "date", "machine", "work", "limit"} <= document.keys()
     again = subprocess.run(
