@@ -20,14 +20,14 @@ from grpo_lightning.freed_memory import keep_freed_memory
 block = bytes([1])  # multiplied by a constant it would be made once, by the compiler
 if sys.argv[1] == "keep":
     keep_freed_memory()
-block * 2**26
+block * 2**24
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
-    block * 2**26
+for _ in range(16):
+    block * 2**24
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-GIVEN_BACK = 4 * 32
-"""Page faults, at least: four times 64 MiB, in pages of at most 2 MiB."""
+GIVEN_BACK = 16 * 8
+"""Page faults, at least: 16 times 16 MiB, in pages of at most 2 MiB."""
 
 
 def faults(what: str, **environment: str) -> int:
