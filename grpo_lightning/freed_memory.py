@@ -22,4 +22,4 @@ def keep_freed_memory() -> None:
     if mallopt is None or any("_threshold" in each.lower() for each in said):
         return
     if mallopt(M_MMAP_THRESHOLD, LARGEST):
-        mallopt(M_TRIM_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**30)  # the free end of the heap, given back only beyond that
